@@ -1,0 +1,95 @@
+"""Every exception that chainrule raises on purpose.
+
+ChainruleError
+├── FormulaError            the text of a formula; knows its line and column, draws a caret
+│   ├── NotationError       not in the notation: syntax, brackets, bounds
+│   ├── UnknownName         a function, tensor or index that nothing declares
+│   ├── ShapeError          an index used with two sizes, a wrong number of indices
+│   └── NotDifferentiable   a gradient is asked for through something that has none
+├── DataError               the numbers handed in: width, labels, NaN, lengths (also a ValueError)
+├── SettingError            an option: unknown optimizer, batch size zero (also a ValueError)
+├── Diverged                training left the finite numbers; names epoch, step and equation
+├── FileError               a file that cannot be read or written (also an OSError)
+│   └── ModelFileError      a model file that is damaged, too large, or not one
+└── CompileError            the compiled step could not be built
+
+Messages come from the catalogue (`chainrule.messages`), in the user's language, and each says what came, what was
+wanted and what to do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class ChainruleError(Exception):
+    """Anything that chainrule reports on purpose."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a text: `line` and `column` count from 1; `text` is that line as it was typed."""
+
+    line: int
+    column: int
+    text: str
+
+    def caret(self) -> str:
+        """The line with a caret under the column."""
+        return f"    {self.text}\n    {' ' * (self.column - 1)}^"
+
+
+class FormulaError(ChainruleError, ValueError):
+    """A formula that cannot be understood. `place` is None where no one place is to blame."""
+
+    def __init__(self, message: str, place: Place | None = None):
+        self.message = message
+        self.place = place
+        super().__init__(message if place is None else f"line {place.line}, column {place.column}: {message}\n{place.caret()}")
+
+
+class NotationError(FormulaError):
+    """Not in the notation: syntax, brackets, bounds on length and nesting."""
+
+
+class UnknownName(FormulaError):
+    """A function, tensor or index that nothing declares."""
+
+
+class ShapeError(FormulaError):
+    """An index with two sizes, none, or a wrong number of indices."""
+
+
+class NotDifferentiable(FormulaError):
+    """A gradient is asked for through something that has none."""
+
+
+class DataError(ChainruleError, ValueError):
+    """The numbers handed in do not fit: width, labels, NaN, lengths."""
+
+
+class SettingError(ChainruleError, ValueError):
+    """An option that does not exist or has a value out of range."""
+
+
+class Diverged(ChainruleError, ArithmeticError):
+    """Training left the finite numbers.
+
+    `epoch` and `step` count from 1; `equation` is the first one that became non-finite.
+    """
+
+    def __init__(self, message: str, *, epoch: int, step: int, equation: str):
+        super().__init__(message)
+        self.epoch, self.step, self.equation = epoch, step, equation
+
+
+class FileError(ChainruleError, OSError):
+    """A file that cannot be read or written."""
+
+
+class ModelFileError(FileError):
+    """A model file that is damaged, too large, or not one."""
+
+
+class CompileError(ChainruleError, RuntimeError):
+    """The compiled step could not be built."""

@@ -1,0 +1,1 @@
+"""Chapter 1: what a formula is. Text becomes a System of equations over index notation."""

@@ -1,0 +1,239 @@
+"""The slow, obvious meaning of a formula in NumPy: the oracle of every test.
+
+Every sub-expression becomes an array with one axis per free index. Works in float32, float64 and, for the complex step,
+in complex128. It computes what is written: the stable forms are simplify.py's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import ShapeError
+from chainrule.formula.expr import (
+    Add,
+    Apply,
+    Compare,
+    Delta,
+    Element,
+    Expr,
+    Mul,
+    Normalized,
+    Number,
+    Position,
+    Power,
+    Reduction,
+    Size,
+    Symbol,
+    Where,
+    base_index,
+)
+from chainrule.formula.functions import FUNCTIONS
+from chainrule.formula.system import System
+from chainrule.messages import say
+
+Array = np.ndarray[Any, Any]
+Arrays = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class _Value:
+    """An array whose axes are named by indices."""
+
+    array: Array
+    axes: tuple[str, ...]
+
+    def along(self, axes: tuple[str, ...]) -> Array:
+        """The array with exactly these axes, of length 1 where it has none of its own."""
+        order = [self.axes.index(a) for a in axes if a in self.axes]
+        shape = [self.array.shape[self.axes.index(a)] if a in self.axes else 1 for a in axes]
+        return self.array.transpose(order).reshape(shape)
+
+
+def evaluate(
+    expr: Expr,
+    arrays: Arrays,
+    axes: tuple[str, ...] = (),
+    *,
+    sizes: Mapping[str, int] | None = None,
+    scalars: Mapping[str, float] | None = None,
+) -> Array:
+    """The value of `expr` as an array with one axis per index of `axes`.
+
+    Raises: ShapeError for an index or a symbol without a value.
+    Example:
+    >>> from chainrule.formula.parse import parse_expression
+    >>> evaluate(parse_expression("sum[i](x[i]*w[i, j])"), {"x": np.array([1.0, 2]), "w": np.eye(2)}, ("j",))
+    array([1., 2.])
+    """
+    with np.errstate(all="ignore"):
+        value = _Evaluator(arrays, sizes or {}, scalars or {}).value(expr)
+        shape = tuple(
+            value.array.shape[value.axes.index(a)] if a in value.axes else (sizes or {})[a] for a in axes
+        )
+        return np.array(np.broadcast_to(value.along(axes), shape))
+
+
+def run_system(
+    system: System, arrays: Arrays, sizes: Mapping[str, int], scalars: Mapping[str, float] | None = None
+) -> dict[str, Array]:
+    """Every computed tensor of the system, by name, added to the given arrays."""
+    known = dict(arrays)
+    for equation in system.equations:
+        axes = tuple(str(s) for s in equation.target.slots)
+        known[equation.target.tensor] = evaluate(equation.value, known, axes, sizes=sizes, scalars=scalars)
+    return known
+
+
+class _Evaluator:
+    def __init__(self, arrays: Arrays, sizes: Mapping[str, int], scalars: Mapping[str, float]):
+        self.arrays, self.sizes, self.scalars = arrays, sizes, scalars
+        floats = [a.dtype for a in arrays.values() if a.dtype.kind in "fc"]
+        self.dtype = np.result_type(*floats) if floats else np.dtype(np.float64)
+
+    def value(self, expr: Expr) -> _Value:
+        match expr:
+            case Number(value):
+                return _Value(np.asarray(float(value), dtype=self._real()), ())
+            case Symbol(name):
+                if name not in self.scalars:
+                    raise ShapeError(say("formula.hyper_unknown", name=name))
+                return _Value(np.asarray(self.scalars[name], dtype=self._real()), ())
+            case Size(index):
+                return _Value(np.asarray(float(self._size(index)), dtype=self._real()), ())
+            case Position(index):
+                return _Value(np.arange(self._size(index)), (index,))
+            case Element(tensor, slots):
+                return self._element(self.arrays[tensor], slots)
+            case Delta(left, right):
+                return self._delta(left, right)
+            case Add(terms):
+                return self._spread(lambda *a: sum(a[1:], start=a[0]), *terms)
+            case Mul(factors):
+                return self._spread(_product, *factors)
+            case Power(base, exponent):
+                return self._spread(_power, base, exponent)
+            case Apply(function, arguments):
+                return self._spread(FUNCTIONS[function].value, *arguments)
+            case Compare(operator, left, right):
+                return self._spread(lambda a, b: _compare(operator, a, b).astype(self._real()), left, right)
+            case Where(condition, yes, no):
+                return self._spread(lambda c, y, n: np.where(c != 0, y, n), condition, yes, no)
+            case Reduction("sum", indices, Mul(factors)):
+                return self._einsum(indices, [self.value(f) for f in factors])
+            case Reduction(kind, indices, body):
+                return self._reduce(kind, indices, self.value(body))
+            case Normalized(kind, index, body):
+                return self._normalize(kind, index, self.value(body))
+        raise AssertionError(f"unknown node {type(expr).__name__}")
+
+    def _real(self) -> np.dtype[Any]:
+        return np.zeros(0, self.dtype).real.dtype
+
+    def _size(self, index: str) -> int:
+        index = base_index(index)
+        if index not in self.sizes:
+            raise ShapeError(say("formula.size_unknown", index=index))
+        return self.sizes[index]
+
+    def _element(self, array: Array, slots: tuple[str | int, ...]) -> _Value:
+        for axis in reversed([n for n, s in enumerate(slots) if isinstance(s, int)]):
+            array = array.take(int(slots[axis]), axis=axis)
+        names = [str(s) for s in slots if not isinstance(s, int)]
+        axes = tuple(dict.fromkeys(names))
+        if len(axes) < len(names):  # A[i, i] is the diagonal
+            array = np.einsum(array, [axes.index(n) for n in names], list(range(len(axes))))
+        return _Value(array, axes)
+
+    def _delta(self, left: str | int, right: str | int) -> _Value:
+        def positions(slot: str | int) -> _Value:
+            return _Value(np.asarray(slot), ()) if isinstance(slot, int) else _Value(np.arange(self._size(slot)), (slot,))
+
+        return self._join(lambda a, b: (a == b).astype(self._real()), positions(left), positions(right))
+
+    def _spread(self, function: Callable[..., Any], *parts: Expr) -> _Value:
+        return self._join(function, *(self.value(p) for p in parts))
+
+    def _join(self, function: Callable[..., Any], *values: _Value) -> _Value:
+        axes = tuple(dict.fromkeys(a for v in values for a in v.axes))
+        return _Value(np.asarray(function(*(v.along(axes) for v in values))), axes)
+
+    def _einsum(self, indices: tuple[str, ...], values: list[_Value]) -> _Value:
+        axes = tuple(dict.fromkeys(a for v in values for a in v.axes))
+        kept = tuple(a for a in axes if a not in indices)
+        operands: list[Any] = []
+        for v in values:
+            array = v.array.astype(self.dtype) if v.array.dtype.kind in "biu" else v.array
+            operands += [array, [axes.index(a) for a in v.axes]]
+        result = np.einsum(*operands, [axes.index(a) for a in kept])
+        repeats = [self._size(i) for i in indices if i not in axes]  # Σ_i over what has no i
+        return _Value(np.asarray(result * np.prod(repeats) if repeats else result), kept)
+
+    def _reduce(self, kind: str, indices: tuple[str, ...], value: _Value) -> _Value:
+        missing = tuple(i for i in indices if i not in value.axes)
+        if missing:
+            shape = tuple(self._size(i) for i in missing)
+            value = _Value(
+                np.broadcast_to(value.array.reshape(*value.array.shape, *(1,) * len(shape)), (*value.array.shape, *shape)),
+                (*value.axes, *missing),
+            )
+        axes = tuple(value.axes.index(i) for i in indices)
+        kept = tuple(a for a in value.axes if a not in indices)
+        return _Value(np.asarray(_REDUCE[kind](value.array, axes)), kept)
+
+    def _normalize(self, kind: str, index: str, value: _Value) -> _Value:
+        if index not in value.axes:
+            value = _Value(np.repeat(value.array[..., None], self._size(index), axis=-1), (*value.axes, index))
+        axis = (value.axes.index(index),)
+        shifted = value.array - _extreme(np.max, value.array, axis, keepdims=True)
+        total = np.sum(np.exp(shifted), axis=axis, keepdims=True)
+        return _Value(np.exp(shifted) / total if kind == "softmax" else shifted - np.log(total), value.axes)
+
+
+def _product(*arrays: Array) -> Array:
+    result = arrays[0]
+    for array in arrays[1:]:
+        result = result * array
+    return result
+
+
+def _power(base: Array, exponent: Array) -> Array:
+    if exponent.ndim == 0 or exponent.size == 1:
+        e = complex(exponent.reshape(())).real
+        if e == 0.5:
+            return np.sqrt(base)
+        if e == int(e):
+            return np.power(base, int(e)) if e > 0 else 1 / np.power(base, int(-e))
+    return np.power(base, exponent)
+
+
+def _compare(operator: str, left: Array, right: Array) -> Array:
+    a, b = np.real(left), np.real(right)
+    table = {"<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal, "==": np.equal}
+    return np.not_equal(a, b) if operator == "!=" else np.asarray(table[operator](a, b))
+
+
+def _extreme(choose: Callable[..., Any], array: Array, axes: tuple[int, ...], *, keepdims: bool = False) -> Array:
+    """max or min by the real part; for a complex step the entry that has it, mean over ties."""
+    real = np.real(array)
+    best = choose(real, axis=axes, keepdims=True)
+    if np.iscomplexobj(array):
+        mask = real == best
+        best = np.sum(array * mask, axis=axes, keepdims=True) / np.sum(mask, axis=axes, keepdims=True)
+    return best if keepdims else np.squeeze(best, axis=axes)
+
+
+def _logsumexp(array: Array, axes: tuple[int, ...]) -> Array:
+    top = _extreme(np.max, array, axes, keepdims=True)
+    return np.squeeze(top + np.log(np.sum(np.exp(array - top), axis=axes, keepdims=True)), axis=axes)
+
+
+_REDUCE: dict[str, Callable[[Array, tuple[int, ...]], Any]] = {
+    "sum": lambda array, axes: np.sum(array, axis=axes),
+    "max": lambda array, axes: _extreme(np.max, array, axes),
+    "min": lambda array, axes: _extreme(np.min, array, axes),
+    "logsumexp": _logsumexp,
+}

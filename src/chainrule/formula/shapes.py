@@ -1,0 +1,125 @@
+"""Sizes of indices: from `size` lines, from starting values, from data; a conflict names both places."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from chainrule.errors import ShapeError
+from chainrule.formula.expr import Element, index_names, walk
+from chainrule.formula.system import System, Tensor
+from chainrule.messages import say
+
+MAX_ENTRIES = 2**31 - 1  # of one parameter: 8 GiB of float32
+
+
+class Sizes:
+    """What is known of the sizes so far, and who said it."""
+
+    def __init__(self, system: System):
+        self.system = system
+        self.known: dict[str, int] = {}
+        self.said_by: dict[str, str] = {}
+        for index, size in system.sizes.items():
+            self.learn(index, size, say("formula.from_size_line"))
+        for tensor in system.tensors.values():
+            if tensor.initial is not None and tensor.initial.values is not None:
+                self._learn_literal(tensor)
+
+    def learn(self, index: str, size: int, source: str) -> None:
+        """Note a size. Raises: ShapeError where it contradicts what is known, naming both places."""
+        before = self.known.get(index)
+        if before is not None and before != size:
+            raise ShapeError(
+                say(
+                    "formula.size_conflict",
+                    index=index,
+                    first=before,
+                    first_from=self.said_by[index],
+                    second=size,
+                    second_from=source,
+                )
+            )
+        self.known[index] = size
+        self.said_by.setdefault(index, source)
+
+    def learn_shape(self, tensor: Tensor, shape: tuple[int, ...], source: str) -> None:
+        """Note the sizes that an array of this tensor brings, the sample axis aside."""
+        indices = [i for i in tensor.indices if i != self.system.samples]
+        for index, size in zip(indices, shape, strict=True):
+            self.learn(index, size, source)
+
+    def _learn_literal(self, tensor: Tensor) -> None:
+        assert tensor.initial is not None
+        shape = nested_shape(tensor.initial.values)
+        if shape is None or (shape and len(shape) != len(tensor.indices)):
+            raise ShapeError(say("formula.values_shape", name=tensor.name, wanted=len(tensor.indices)), tensor.place)
+        if shape:
+            self.learn_shape(tensor, shape, say("formula.from_values", name=tensor.name))
+
+    def check_fixed_slots(self) -> None:
+        """x[7] needs an index of more than 7 values."""
+        for equation in self.system.equations:
+            for node in walk(equation.value):
+                if isinstance(node, Element):
+                    for slot, index in zip(node.slots, self.system.tensors[node.tensor].indices, strict=True):
+                        if isinstance(slot, int) and slot >= self.known.get(index, slot + 1):
+                            text = f"{node.tensor}[{slot}]"
+                            raise ShapeError(
+                                say("formula.slot_out_of_range", element=text, index=index, size=self.known[index]),
+                                equation.place,
+                            )
+
+    def spread(self) -> None:
+        """Sizes that follow from a tensor used under other index names: W[j, i] declared as W[a, b]."""
+        before = -1
+        while before != len(self.known):
+            before = len(self.known)
+            for equation in self.system.equations:
+                for node in walk(equation.value):
+                    if isinstance(node, Element):
+                        for slot, index in zip(node.slots, self.system.tensors[node.tensor].indices, strict=True):
+                            if not isinstance(slot, str) or slot == index:
+                                continue
+                            source = say("formula.from_use", name=node.tensor, index=index)
+                            if slot in self.known:
+                                self.learn(index, self.known[slot], source)
+                            elif index in self.known:
+                                self.learn(slot, self.known[index], source)
+
+    def missing(self) -> list[str]:
+        """Indices of the system that have no size yet, the sample axis aside."""
+        names: dict[str, None] = {}
+        for tensor in self.system.tensors.values():
+            names |= dict.fromkeys(tensor.indices)
+            if tensor.classes:
+                names[tensor.classes] = None
+        for equation in self.system.equations:
+            names |= dict.fromkeys(sorted(index_names(equation.value)))
+        return [i for i in names if i not in self.known and i != self.system.samples]
+
+    def require(self) -> Mapping[str, int]:
+        """All sizes. Raises: ShapeError naming the first index without one, or a tensor that would be too large."""
+        self.spread()
+        missing = self.missing()
+        if missing:
+            raise ShapeError(say("formula.size_unknown", index=missing[0]))
+        self.check_fixed_slots()
+        for tensor in self.system.of_role("parameter", "state"):
+            entries = 1
+            for index in tensor.indices:
+                entries *= self.known[index]
+            if entries > MAX_ENTRIES:
+                raise ShapeError(say("formula.too_large", name=tensor.name, came=entries, limit=MAX_ENTRIES), tensor.place)
+        return dict(self.known)
+
+
+def nested_shape(values: object) -> tuple[int, ...] | None:
+    """The shape of nested tuples of numbers; None where they are ragged."""
+    if not isinstance(values, tuple):
+        return ()
+    shapes = {nested_shape(v) for v in values}
+    if len(shapes) != 1 or None in shapes or not values:
+        return None
+    (inner,) = shapes
+    assert inner is not None
+    return (len(values), *inner)

@@ -1,0 +1,241 @@
+"""System → text in the notation: the inverse of parse. parse(text_of(system)) is the same system.
+
+The sample axis is left out where it goes without saying, as in what a person types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+
+from chainrule.formula.expr import (
+    Add,
+    Apply,
+    Compare,
+    Delta,
+    Element,
+    Expr,
+    Mul,
+    Normalized,
+    Number,
+    Position,
+    Power,
+    Reduction,
+    Size,
+    Slot,
+    Symbol,
+    Where,
+    base_index,
+    scaled,
+    split_coefficient,
+    tensors,
+)
+from chainrule.formula.system import Equation, Fact, Initial, System, Tensor, Update
+
+# Binding strengths, weakest first.
+SUM, PRODUCT, UNARY, POWER, ATOM = range(5)
+
+
+def number_text(value: Fraction) -> str:
+    """3, 1/2, 0.001: a decimal where it is exact and short, else a quotient."""
+    if value.denominator == 1:
+        return str(value.numerator) if abs(value.numerator) < 10**16 else _float_text(value)
+    if value.denominator <= 9 and abs(value.numerator) <= 9:
+        return f"{value.numerator}/{value.denominator}"
+    return _float_text(value)
+
+
+def _float_text(value: Fraction) -> str:
+    shown = repr(float(value))
+    return shown if Fraction(shown) == value else f"{value.numerator}/{value.denominator}"
+
+
+def index_text(slot: Slot) -> str:
+    """k' of the algebra, which cannot be typed, is written k_2."""
+    primes = str(slot).count("'")
+    return f"{base_index(str(slot))}_{primes + 1}" if primes else str(slot)
+
+
+class Printer:
+    """Expression → text; `samples` is the axis that is not written."""
+
+    def __init__(self, samples: str = "n"):
+        self.samples = samples
+
+    def text(self, expr: Expr) -> str:
+        return self._print(expr)[0]
+
+    def _within(self, expr: Expr, strength: int) -> str:
+        text, own = self._print(expr)
+        return text if own >= strength else f"({text})"
+
+    def _print(self, expr: Expr) -> tuple[str, int]:
+        match expr:
+            case Number(value):
+                return number_text(value), UNARY if value < 0 else PRODUCT if "/" in number_text(value) else ATOM
+            case Symbol(name):
+                return name, ATOM
+            case Element(tensor, slots):
+                shown = slots[1:] if slots[:1] == (self.samples,) else slots
+                return f"{tensor}[{', '.join(map(index_text, shown))}]" if shown else tensor, ATOM
+            case Size(index):
+                return f"size({base_index(index)})", ATOM
+            case Position(index):
+                return index_text(index), ATOM
+            case Delta(left, right):
+                return f"[{index_text(left)} == {index_text(right)}]", ATOM
+            case Add(terms):
+                return self._sum(terms), SUM
+            case Mul(factors):
+                return self._product(factors)
+            case Power():
+                return self._power(expr)
+            case Apply(function, arguments):
+                return f"{function}({', '.join(self.text(a) for a in arguments)})", ATOM
+            case Compare(operator, left, right):
+                return f"[{self.text(left)} {operator} {self.text(right)}]", ATOM
+            case Where(condition, yes, no):
+                return f"where({self.text(condition)}, {self.text(yes)}, {self.text(no)})", ATOM
+            case Reduction(kind, indices, body):
+                return f"{kind}[{', '.join(map(index_text, indices))}]({self.text(body)})", ATOM
+            case Normalized(kind, index, body):
+                return f"{kind}[{index_text(index)}]({self.text(body)})", ATOM
+        raise AssertionError(f"unknown node {type(expr).__name__}")
+
+    def _sum(self, terms: Iterable[Expr]) -> str:
+        text = ""
+        for position, term in enumerate(terms):
+            coefficient, rest = split_coefficient(term)
+            if coefficient >= 0 or position == 0:
+                text += (" + " if position else "") + self._within(term, PRODUCT if coefficient >= 0 else UNARY - 1)
+                continue
+            text += " - " + self._within(scaled(-coefficient, rest), PRODUCT)
+        return text
+
+    def _product(self, factors: tuple[Expr, ...]) -> tuple[str, int]:
+        mean = self._mean(factors)
+        if mean is not None:
+            return mean
+        over = [f for f in factors if isinstance(f, Power) and _negative_exponent(f)]
+        above = [f for f in factors if f not in over]
+        sign = ""
+        if above and isinstance(above[0], Number) and above[0].value < 0:
+            sign = "-"
+            above = ([] if above[0].value == -1 else [Number(-above[0].value)]) + above[1:]
+        top = "*".join(self._within(f, PRODUCT if n == 0 else UNARY) for n, f in enumerate(above)) or "1"
+        text = sign + top
+        for factor in over:
+            assert isinstance(factor, Power) and isinstance(factor.exponent, Number)
+            flipped = _flipped(factor)
+            text += "/" + self._within(flipped, POWER)
+        return text, PRODUCT
+
+    def _mean(self, factors: tuple[Expr, ...]) -> tuple[str, int] | None:
+        """1/size(n) * sum[n](u) is written mean[n](u)."""
+        for reduction in factors:
+            if not (isinstance(reduction, Reduction) and reduction.kind == "sum"):
+                continue
+            sizes = [Power(Size(base_index(i)), Number(Fraction(-1))) for i in reduction.indices]
+            if not all(s in factors for s in sizes):
+                continue
+            text = f"mean[{', '.join(map(index_text, reduction.indices))}]({self.text(reduction.body)})"
+            rest = tuple(f for f in factors if f is not reduction and f not in sizes)
+            if not rest:
+                return text, ATOM
+            before, _ = self._product(rest) if len(rest) > 1 else (self._within(rest[0], PRODUCT), PRODUCT)
+            return f"{before}*{text}", PRODUCT
+        return None
+
+    def _power(self, expr: Power) -> tuple[str, int]:
+        match expr.exponent:
+            case Number(Fraction(numerator=1, denominator=2)):
+                return f"sqrt({self.text(expr.base)})", ATOM
+            case Number(value) if value < 0:
+                return "1/" + self._within(_flipped(expr), POWER), PRODUCT
+        return f"{self._within(expr.base, ATOM)}**{self._within(expr.exponent, ATOM)}", POWER
+
+
+def _negative_exponent(power: Power) -> bool:
+    return isinstance(power.exponent, Number) and power.exponent.value < 0
+
+
+def _flipped(power: Power) -> Expr:
+    assert isinstance(power.exponent, Number)
+    value = -power.exponent.value
+    return power.base if value == 1 else Power(power.base, Number(value))
+
+
+def equation_text(equation: Equation, samples: str = "n") -> str:
+    printer = Printer(samples)
+    return f"{printer.text(equation.target)} = {printer.text(equation.value)}"
+
+
+def update_text(update: Update, samples: str = "n") -> str:
+    printer = Printer(samples)
+    return f"{printer.text(update.target)} <- {printer.text(update.value)}"
+
+
+def fact_text(fact: Fact, samples: str = "n") -> str:
+    printer = Printer(samples)
+    sign = "=" if fact.operator == "==" else fact.operator
+    return f"{printer.text(fact.left)} {sign} {printer.text(fact.right)}"
+
+
+def initial_text(initial: Initial) -> str:
+    """glorot_uniform, uniform(-0.1, 0.1), 0.5 or [[1.0, 0.0], [0.0, 1.0]]."""
+    if initial.name is not None:
+        arguments = ", ".join(map(repr, initial.arguments))
+        return f"{initial.name}({arguments})" if arguments else initial.name
+    return _nested_text(initial.values)
+
+
+def _nested_text(values: object) -> str:
+    return f"[{', '.join(map(_nested_text, values))}]" if isinstance(values, tuple) else repr(values)
+
+
+def system_text(system: System) -> str:
+    """The whole system in the notation, declarations first."""
+    printer = Printer(system.samples)
+    lines = []
+    if system.samples != "n":
+        lines.append(f"samples {system.samples}")
+    lines += [f"size {index} = {size}" for index, size in system.sizes.items()]
+    for tensor in system.tensors.values():
+        if tensor.role != "computed":
+            lines.append(_declaration(tensor, system))
+    lines += [f"{name} = {number_text_decimal(value)}" for name, value in system.hyper.items()]
+    if system.loss not in (None, "E"):
+        lines.append(f"loss {system.loss}")
+    if system.output is not None:
+        lines.append(f"output {system.output}")
+    lines += [equation_text(e, system.samples) for e in system.equations]
+    lines += [f"{printer.text(u.target)} <- {printer.text(u.value)}" for u in system.updates]
+    return "\n".join(lines) + "\n"
+
+
+def number_text_decimal(value: Fraction) -> str:
+    """A hyper-parameter's value: always a plain number."""
+    return str(value.numerator) if value.denominator == 1 else repr(float(value))
+
+
+def _declaration(tensor: Tensor, system: System) -> str:
+    name = Printer(system.samples).text(tensor.element)
+    match tensor.role:
+        case "label":
+            return f"label {name} in {tensor.classes}"
+        case "parameter" | "state":
+            initial = tensor.initial
+            value = f" = {initial_text(initial)}" if initial and (initial.name or initial.values is not None) else ""
+            return f"{tensor.role} {name}{value}"
+    first = next((t for t in system.of_role("input", "target")), None)
+    own = [f for f in system.facts if _facts_tensor(f, system) == tensor.name]
+    if first is not None and tensor.name == first.name:
+        own += [f for f in system.facts if _facts_tensor(f, system) is None]
+    return ", ".join([f"{tensor.role} {name}", *(fact_text(f, system.samples) for f in own)])
+
+
+def _facts_tensor(fact: Fact, system: System) -> str | None:
+    """The input or target that a fact is about: the first one in it."""
+    names = [*tensors(fact.left), *tensors(fact.right)]
+    return next((n for n in names if system.tensors[n].role in ("input", "target")), None)
+

@@ -1,0 +1,230 @@
+"""Formulas → lines of Python that Numba compiles.
+
+A Writer collects lines with their indentation; `value` turns an expression into code at the current entry, where each
+index is a loop variable and each tensor a pointer with a layout.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from chainrule.formula.expr import (
+    Add,
+    Apply,
+    Compare,
+    Delta,
+    Element,
+    Expr,
+    Mul,
+    Number,
+    Position,
+    Power,
+    Size,
+    Slot,
+    Symbol,
+    Where,
+    as_number,
+    base_index,
+    scaled,
+    split_coefficient,
+)
+from chainrule.kernels.layout import Layout
+
+# What a function of formula/functions.py is called in kernels/scalars.py, where the names differ.
+SCALAR_NAMES = {"max": "maximum", "min": "minimum"}
+# Names that the module's own code uses; a tensor or index of that name gets a number.
+TAKEN = frozenset(
+    "thread threads unit units block blocks row rows last first width lane panel panels acc out step s q total address "
+    "number scalar control order source tile barrier load store kernel stack select at F TILE_ROWS PANEL math "
+    "r c b n count length samples batch sums watch gather epoch INFINITY STOP PROGRESS FAILED DECIDED min max abs range "
+    "exp log log1p expm1 sqrt sign tanh sigmoid softplus relu erf sin cos floor maximum minimum power float64".split()
+)
+
+
+class Names:
+    """Python identifiers for the names of formulas, each its own."""
+
+    def __init__(self) -> None:
+        self._given: dict[tuple[str, str], str] = {}
+        self._taken: set[str] = set(TAKEN)
+
+    def __call__(self, kind: str, name: str) -> str:
+        """`kind` is "tensor", "index", "size" or "scalar"."""
+        if (kind, name) not in self._given:
+            wanted = re.sub(r"\W", "_", name.replace("'", "_p").replace("∑", "sum"))
+            wanted = {"size": f"size_{wanted}", "index": f"{wanted}_"}.get(kind, wanted)
+            if not wanted.isascii():
+                wanted = "".join(c if c.isascii() else f"u{ord(c):x}" for c in wanted)
+            if wanted[0].isdigit():
+                wanted = "_" + wanted
+            result, number = wanted, 2
+            while result in self._taken or keyword.iskeyword(result):
+                result, number = f"{wanted}_{number}", number + 1
+            self._taken.add(result)
+            self._given[kind, name] = result
+        return self._given[kind, name]
+
+
+@dataclass
+class Writer:
+    """Lines of code, and what names mean at this point."""
+
+    names: Names
+    layouts: Mapping[str, Layout]
+    lines: list[str] = field(default_factory=list)
+    depth: int = 1
+    loops: dict[str, str] = field(default_factory=dict)  # index → code of its value
+    panels: dict[str, tuple[str, str]] = field(default_factory=dict)  # index → (panel, lane) where a loop runs so
+    loaded: dict[str, str] = field(default_factory=dict)  # tensor without indices → local that holds it
+    flat: str | None = None  # the one offset of all tensors, where a loop runs over memory
+    locals: int = 0
+
+    def line(self, text: str) -> None:
+        self.lines.append("    " * self.depth + text)
+
+    @contextmanager
+    def block(self, head: str) -> Iterator[None]:
+        """Lines under a `for` or an `if`."""
+        self.line(head)
+        self.depth += 1
+        yield
+        self.depth -= 1
+
+    def size(self, index: str) -> str:
+        return self.names("size", base_index(index))
+
+    def product_of_sizes(self, indices: tuple[str, ...]) -> str:
+        return " * ".join(self.size(i) for i in indices) or "1"
+
+    # places
+
+    def offset(self, tensor: str, slots: tuple[Slot, ...]) -> str:
+        """The place of an entry in its tensor's memory, as code."""
+        if self.flat is not None:
+            return self.flat
+        layout = self.layouts[tensor]
+        if layout.column is None:
+            return self.row_major(slots, layout.indices)
+        column = slots[layout.column]
+        rows = tuple(s for n, s in enumerate(slots) if n != layout.column)
+        row = self.row_major(rows, layout.rows)
+        count = self.product_of_sizes(layout.rows)
+        if isinstance(column, str) and column in self.panels:
+            panel, lane = self.panels[column]
+            return f"({panel} * ({count}) + {row}) * PANEL + {lane}"
+        at = self.slot(column)
+        return f"({at} // PANEL * ({count}) + {row}) * PANEL + {at} % PANEL"
+
+    def row_major(self, slots: tuple[Slot, ...], indices: tuple[str, ...]) -> str:
+        code = ""
+        for slot, index in zip(slots, indices, strict=True):
+            code = f"({code}) * {self.size(index)} + {self.slot(slot)}" if code else self.slot(slot)
+        return code or "0"
+
+    def slot(self, slot: Slot) -> str:
+        return str(slot) if isinstance(slot, int) else self.loops[slot]
+
+    def element(self, element: Element) -> str:
+        if element.tensor in self.loaded:
+            return self.loaded[element.tensor]
+        return f"{self.names('tensor', element.tensor)}[{self.offset(element.tensor, element.slots)}]"
+
+    # values
+
+    def local(self, code: str) -> str:
+        """A local variable that holds the value of some code; a plain name or number needs none."""
+        if re.fullmatch(r"\w+|F\([^()]*\)", code):
+            return code
+        self.locals += 1
+        name = f"t{self.locals}"
+        self.line(f"{name} = {code}")
+        return name
+
+    def value(self, expr: Expr) -> str:
+        """Code for the value of an expression, in brackets where it needs them."""
+        match expr:
+            case Number(value):
+                return number_code(value)
+            case Symbol(name):
+                return self.names("scalar", name)
+            case Size(index):
+                return f"F({self.size(index)})"
+            case Position(index):
+                return f"F({self.loops[index]})"
+            case Element():
+                return self.element(expr)
+            case Delta(left, right):
+                return f"select({self.slot(left)} == {self.slot(right)}, F(1), F(0))"
+            case Add(terms):
+                return self._sum(terms)
+            case Mul(factors):
+                return self._product(factors)
+            case Power():
+                return self._power(expr)
+            case Apply(function, arguments):
+                inner = ", ".join(self.value(a) for a in arguments)
+                return f"{SCALAR_NAMES.get(function, function)}({inner})"
+            case Compare(operator, left, right):
+                return f"select({self.value(left)} {operator} {self.value(right)}, F(1), F(0))"
+            case Where(condition, yes, no):
+                return f"select({self._condition(condition)}, {self.value(yes)}, {self.value(no)})"
+        raise AssertionError(f"{type(expr).__name__} is lowered before code is written")
+
+    def _condition(self, expr: Expr) -> str:
+        if isinstance(expr, Compare):
+            return f"{self.value(expr.left)} {expr.operator} {self.value(expr.right)}"
+        return f"{self.value(expr)} != F(0)"
+
+    def _sum(self, terms: tuple[Expr, ...]) -> str:
+        code = self.value(terms[0])
+        for term in terms[1:]:
+            coefficient, rest = split_coefficient(term)
+            if coefficient < 0:
+                code += f" - {self.value(scaled(-coefficient, rest))}"
+            else:
+                code += f" + {self.value(term)}"
+        return f"({code})"
+
+    def _product(self, factors: tuple[Expr, ...]) -> str:
+        over = [f for f in factors if isinstance(f, Power) and (as_number(f.exponent) or 0) < 0]
+        above = [f for f in factors if f not in over]
+        sign = ""
+        if above and as_number(above[0]) == -1:
+            sign, above = "-", above[1:]
+        code = sign + (" * ".join(self.value(f) for f in above) or "F(1)")
+        for factor in over:
+            code += f" / {self._raised(factor.base, -(as_number(factor.exponent) or Fraction(0)))}"
+        return f"({code})"
+
+    def _power(self, expr: Power) -> str:
+        exponent = as_number(expr.exponent)
+        if exponent is None:
+            return f"power({self.value(expr.base)}, {self.value(expr.exponent)})"
+        if exponent < 0:
+            return f"(F(1) / {self._raised(expr.base, -exponent)})"
+        return self._raised(expr.base, exponent)
+
+    def _raised(self, base: Expr, exponent: Fraction) -> str:
+        """base ** exponent for a positive number: products for small whole ones, sqrt for halves."""
+        if exponent == Fraction(1, 2):
+            return f"sqrt({self.value(base)})"
+        if exponent == 1:
+            return self.value(base)
+        if exponent.denominator == 1 and exponent <= 8:
+            factor = self.local(self.value(base))
+            return f"({' * '.join([factor] * int(exponent))})"
+        if exponent.denominator == 2 and exponent <= 8:
+            factor = self.local(self.value(base))
+            return f"({' * '.join([factor] * int(exponent))} * sqrt({factor}))"
+        return f"power({self.value(base)}, {number_code(exponent)})"
+
+
+def number_code(value: Fraction) -> str:
+    shown = repr(float(value)) if value.denominator != 1 or abs(value) > 2**53 else str(value.numerator)
+    return f"F({shown})"
+

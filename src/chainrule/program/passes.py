@@ -1,0 +1,49 @@
+"""Program → Program. Each pass keeps what the interpreter computes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from chainrule.formula.expr import Expr, symbols
+from chainrule.program.instructions import Contract, Instruction, Map, Program, Reduce, Update, reads
+
+
+def prune(program: Program) -> Program:
+    """Drop what nothing needs: instructions, tensors and scalars that no output, watched quantity or update reads."""
+    needed = {*program.watched, *program.gradients.values()} | ({program.output} if program.output else set())
+    parts: list[tuple[Instruction, ...]] = []
+    for part in (program.update, program.backward, program.forward):
+        kept: list[Instruction] = []
+        for instruction in reversed(part):
+            if isinstance(instruction, Update) or instruction.out.tensor in needed:
+                kept.append(instruction)
+                needed |= {instruction.out.tensor, *reads(instruction)}
+        parts.append(tuple(reversed(kept)))
+    update, backward, forward = parts
+    data = ("parameter", "state")
+    tensors = {n: t for n, t in program.tensors.items() if n in needed or t.role in data}
+    asked = {s for i in (*forward, *backward, *update) for e in expressions(i) for s in symbols(e)}
+    scalars = tuple((name, value) for name, value in program.scalars if name in asked)
+    names = {name for name, _ in scalars}
+    hyper = [s for _, value in scalars for s in symbols(value)]
+    return replace(
+        program,
+        forward=forward,
+        backward=backward,
+        update=update,
+        tensors=tensors,
+        scalars=scalars,
+        hyper=tuple(h for h in program.hyper if h in hyper and h not in names),
+    )
+
+
+def expressions(instruction: Instruction) -> list[Expr]:
+    """Every expression of an instruction."""
+    match instruction:
+        case Contract(_, left, right, _, epilogue, _):
+            return [left, right, epilogue]
+        case Reduce(_, _, _, body, epilogue, _):
+            return [body, epilogue]
+        case Map(_, value, _) | Update(_, value, _):
+            return [value]
+

@@ -1,0 +1,149 @@
+"""A user's arrays → the inputs, targets and labels of a System: shapes, one-hot targets, declared facts.
+
+What is accepted: arrays or lists with one row a sample; images for a flat input (28×28 for x[i]); class numbers for a
+target t[k]; one row alone where a single sample is meant; a mapping from name to array for several inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.data.checks import as_classes, as_numbers, one_hot, same_length
+from chainrule.errors import DataError
+from chainrule.formula.evaluate import Array, evaluate
+from chainrule.formula.expr import tensors
+from chainrule.formula.shapes import Sizes
+from chainrule.formula.system import Fact, System, Tensor
+from chainrule.formula.text import fact_text
+from chainrule.messages import say
+
+FACT_CHUNK = 65_536  # rows checked at a time, so that a fact over a large file needs little memory
+FACT_TOLERANCE = 1e-5  # float32 sums of probabilities are this far from 1
+
+
+def bind(system: System, sizes: Sizes, data: Sequence[object], named: Mapping[str, object], roles: Sequence[str]) -> dict[str, Array]:
+    """The arrays by tensor name, checked; `sizes` learns what they say of the indices.
+
+    Raises: DataError, one line: what came, what was wanted, what to do.
+    """
+    wanted = system.of_role(*roles)
+    given = _by_name(system, wanted, data, named)
+    arrays: dict[str, Array] = {}
+    for tensor in wanted:
+        if tensor.name not in given:
+            raise DataError(say("training.missing_data", name=tensor.name, wanted=", ".join(t.name for t in wanted)))
+        arrays[tensor.name] = _one(system, sizes, tensor, given[tensor.name])
+    if arrays:
+        same_length(arrays)
+    for fact in system.facts:
+        _check_fact(fact, arrays, system)
+    return arrays
+
+
+def _by_name(
+    system: System, wanted: Sequence[Tensor], data: Sequence[object], named: Mapping[str, object]
+) -> dict[str, object]:
+    given: dict[str, object] = {}
+    names = [t.name for t in wanted]
+    positional: list[object] = []
+    for item in data:
+        if isinstance(item, Mapping):
+            given.update({str(k): v for k, v in item.items()})
+        else:
+            positional.append(item)
+    free = [n for n in names if n not in given and n not in named]
+    if len(positional) > len(free):
+        raise DataError(say("training.too_many_arrays", came=len(positional), wanted=", ".join(free) or "–"))
+    given.update(zip(free, positional, strict=False))
+    given.update(named)
+    for name in given:
+        if name not in names:
+            raise DataError(say("training.unknown_data", name=name, wanted=", ".join(names)))
+    return given
+
+
+def _one(system: System, sizes: Sizes, tensor: Tensor, value: object) -> Array:
+    name = tensor.name
+    own = [i for i in tensor.indices if i != system.samples]
+    known = [sizes.known.get(i) for i in own]
+    if tensor.role == "label":
+        array = as_numbers(name, value, None)
+        classes = sizes.known.get(str(tensor.classes))
+        count = classes if classes is not None else int(array.max(initial=0)) + 1
+        labels = as_classes(name, array, count)
+        sizes.learn(str(tensor.classes), count, say("training.from_data", name=name))
+        return labels
+    array = as_numbers(name, value, None)
+    if tensor.role == "target" and len(own) == 1 and array.ndim == 1 and known[0] != 1:
+        count = known[0] if known[0] is not None else int(array.max(initial=0)) + 1
+        array = one_hot(as_classes(name, array, count), count)
+    array = _rows(name, array, own, known)
+    sizes.learn_shape(tensor, array.shape[1:], say("training.from_data", name=name))
+    return array
+
+
+def _rows(name: str, array: Array, own: Sequence[str], known: Sequence[int | None]) -> Array:
+    """The array with one row a sample and one further axis per index."""
+    rank = len(own)
+    if array.ndim == rank and rank > 0 and all(k in (None, s) for k, s in zip(known, array.shape, strict=True)):
+        array = array[None]  # one sample alone
+    elif array.ndim == 0:
+        array = array.reshape(1)
+    if rank == 0 and array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if rank == 1 and array.ndim == 1:
+        array = array[:, None] if known[0] in (None, 1) else array
+    if rank == 1 and array.ndim > 2:
+        array = array.reshape(len(array), -1)  # an image, read row by row
+    if rank > 1 and array.ndim == 2 and all(k is not None for k in known) and array.shape[1] == np.prod(known):  # type: ignore[arg-type]  # the sizes are known here
+        array = array.reshape(len(array), *known)  # type: ignore[arg-type]  # likewise
+    shape = "(N" + "".join(f", {k if k is not None else i}" for i, k in zip(own, known, strict=True)) + ")"
+    fits = array.ndim == rank + 1 and all(k in (None, s) for k, s in zip(known, array.shape[1:], strict=True))
+    if not fits:
+        raise DataError(say("training.wrong_shape", name=name, came=tuple(array.shape), wanted=shape))
+    return array
+
+
+def _check_fact(fact: Fact, arrays: Mapping[str, Array], system: System) -> None:
+    names = {*tensors(fact.left), *tensors(fact.right)}
+    if not names or not names <= set(arrays):
+        return
+    rows = len(next(iter(arrays[n] for n in names)))
+    for start in range(0, rows, FACT_CHUNK):
+        part = {n: _wide(arrays[n][start : start + FACT_CHUNK]) for n in names}
+        left, right = (_side(e, part, system) for e in (fact.left, fact.right))
+        good = np.asarray(_holds(fact.operator, left, right))
+        if not good.all():
+            row = int(np.argwhere(~good)[0][0]) if good.ndim else 0
+            came = float(np.broadcast_to(left, good.shape)[tuple(np.argwhere(~good)[0])]) if good.ndim else float(left)
+            raise DataError(
+                say("training.fact_broken", fact=fact_text(fact, system.samples), row=start + row, came=f"{came:g}")
+            )
+
+
+def _wide(array: Array) -> Array:
+    return array.astype(np.float64) if array.dtype.kind in "biu" or array.dtype.itemsize < 8 else array
+
+
+def _side(expr: Any, part: Mapping[str, Array], system: System) -> Array:
+    from chainrule.formula.expr import free_indices
+
+    free = free_indices(expr)
+    axes = tuple(sorted(free, key=lambda i: i != system.samples))
+    rows = len(next(iter(part.values())))
+    return evaluate(expr, part, axes, sizes={system.samples: rows})
+
+
+def _holds(operator: str, left: Array, right: Array) -> Array:
+    slack = FACT_TOLERANCE * (1 + np.abs(right))
+    table = {
+        "==": np.abs(left - right) <= slack,
+        "<=": left <= right + slack,
+        ">=": left >= right - slack,
+        "<": left < right,
+        ">": left > right,
+    }
+    return np.asarray(table[operator])

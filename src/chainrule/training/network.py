@@ -1,0 +1,363 @@
+"""What a user holds: formulas, sizes, weights; loss, gradients, prediction, training.
+
+>>> import numpy as np
+>>> net = formula('''
+... input     x[i]
+... target    t
+... parameter w[i], b = zeros
+... y = sum[i](w[i]*x[i]) + b
+... E = 1/2*(y - t)**2
+... ''', dtype="float64")
+>>> x = np.array([[0.0], [1], [2]]); t = 3*x[:, 0] + 1
+>>> history = net.fit(x, t, epochs=500, batch_size=3, learning_rate=0.3, verbose=0, engine="interpreter")
+>>> net.predict(np.array([[10.0]])).round(3)
+array([31.])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from chainrule.derivation.adjoint import Derivation, derive_system
+from chainrule.errors import DataError, FileError, FormulaError, NotationError, SettingError
+from chainrule.formula.evaluate import Array
+from chainrule.formula.expr import Element, Expr, Symbol, symbols
+from chainrule.formula.parse import MAX_CHARACTERS, parse_system
+from chainrule.formula.shapes import Sizes
+from chainrule.formula.system import System, Update
+from chainrule.formula.text import update_text
+from chainrule.messages import say
+from chainrule.program.instructions import Program
+from chainrule.program.interpret import run
+from chainrule.program.lower import lower_prediction, lower_training
+from chainrule.training.bind import bind
+from chainrule.training.initial import initial_values
+from chainrule.training.vocabulary import Rule, accuracy_of, hyper_name, update_rule, vocabulary
+from chainrule.training.watch import History
+
+DTYPES = ("float32", "float64")
+DEFAULT_RULE = "gradient_descent"
+PREDICT_ROWS = 2048  # rows that go through the forward pass at a time: 2048 × 784 float32 are 6 MB
+
+
+def formula(
+    source: str | Path, *, dtype: str = "float32", sizes: Mapping[str, int] | None = None, seed: int = 0
+) -> Network:
+    """A network from formulas: a text, or the path of a file that holds one.
+
+    `sizes` gives index sizes that neither the text nor the data say; `seed` draws the first weights.
+    Raises: FormulaError where the text does not read; FileError where the file does not; SettingError for the dtype.
+    """
+    text = source if isinstance(source, str) and _looks_like_formulas(source) else read_formula_file(Path(source))
+    return Network(parse_system(text, vocabulary()), dtype=dtype, sizes=sizes, seed=seed)
+
+
+def _looks_like_formulas(source: str) -> bool:
+    return "\n" in source or "=" in source or "<-" in source or "←" in source or not source.strip()
+
+
+def read_formula_file(path: Path) -> str:
+    """The text of a formula file. Raises: FileError, one line."""
+    try:
+        if path.stat().st_size > 4 * MAX_CHARACTERS:
+            raise NotationError(say("formula.text_too_long", came=path.stat().st_size, limit=MAX_CHARACTERS))
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        if isinstance(error, FormulaError):
+            raise
+        reason = getattr(error, "strerror", None) or say("training.not_utf8")
+        raise FileError(say("training.formula_file", path=path, reason=reason)) from None
+
+
+class Network:
+    """Formulas with weights. Made by `formula(text)` or `load(path)`."""
+
+    def __init__(
+        self, system: System, *, dtype: str = "float32", sizes: Mapping[str, int] | None = None, seed: int = 0
+    ):
+        if dtype not in DTYPES:
+            raise SettingError(say("training.dtype", came=dtype, wanted=", ".join(DTYPES)))
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
+            raise SettingError(say("training.seed", came=seed))
+        self.system = system
+        self.dtype = dtype
+        self.seed = int(seed)
+        self.hyper: dict[str, float] = {name: float(value) for name, value in system.hyper.items()}
+        self._sizes = Sizes(system)
+        for index, size in (sizes or {}).items():
+            self._sizes.learn(index, size, say("training.from_sizes"))
+        self._kept: dict[str, Array] = {}  # parameters and, once trained, the states of the update rule
+
+    # what it is
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The sizes of the indices that are known so far."""
+        self._sizes.spread()
+        return dict(self._sizes.known)
+
+    @property
+    def formulas(self) -> str:
+        """The text that the network was made from."""
+        return self.system.text
+
+    @cached_property
+    def derivation(self) -> Derivation:
+        """The backward pass, derived. Raises: FormulaError without a loss; NotDifferentiable."""
+        return derive_system(self.system)
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """Name → array, in the shape of the formula. Arrays are copies; `set_parameters` changes the network.
+
+        Raises: ShapeError while the size of an index is unknown.
+        """
+        self._start()
+        return {p.name: self._kept[p.name].copy() for p in self.system.parameters}
+
+    def set_parameters(self, values: Mapping[str, object] | None = None, /, **named: object) -> None:
+        """Set weights by name. Raises: DataError for a name or shape that does not fit, or numbers that are not finite."""
+        from chainrule.data.checks import as_numbers
+
+        given = {**(values or {}), **named}
+        tensors = {p.name: p for p in self.system.parameters}
+        arrays = {}
+        for name, value in given.items():
+            if name not in tensors:
+                raise DataError(say("training.unknown_parameter", name=name, known=", ".join(tensors)))
+            array = as_numbers(name, value, None)
+            wanted = tuple(self._sizes.known.get(i) for i in tensors[name].indices)
+            if len(wanted) != array.ndim or any(w not in (None, s) for w, s in zip(wanted, array.shape, strict=True)):
+                shown = tuple(w if w is not None else i for w, i in zip(wanted, tensors[name].indices, strict=True))
+                raise DataError(say("training.wrong_shape", name=name, came=array.shape, wanted=shown))
+            self._sizes.learn_shape(tensors[name], array.shape, say("training.from_data", name=name))
+            arrays[name] = array.astype(self.dtype)
+        if not self._sizes.missing():
+            self._start()
+        self._kept.update(arrays)
+
+    def _start(self) -> None:
+        """Draw the parameters that have no values yet."""
+        known = self._sizes.require()
+        if any(p.name not in self._kept for p in self.system.parameters):
+            self._kept = initial_values(self.system, known, self.seed, self.dtype) | self._kept
+
+    # what it computes
+
+    def _forward(self, *, loss: bool) -> Program:
+        cache = self.__dict__.setdefault("_forward_programs", {})
+        if loss not in cache:
+            cache[loss] = lower_prediction(self.system, loss=loss)
+        program: Program = cache[loss]
+        return program
+
+    def _run(self, program: Program, arrays: Mapping[str, Array], **hyper: float) -> dict[str, Array]:
+        self._start()
+        rows = len(next(iter(arrays.values()))) if arrays else 1
+        sizes = {**self._sizes.known, self.system.samples: rows}
+        cast = {n: a.astype(self.dtype, copy=False) if a.dtype.kind != "i" else a for n, a in arrays.items()}
+        return run(program, {**cast, **self._kept}, sizes, self._hyper_values(program, hyper))
+
+    def _hyper_values(self, program: Program, given: Mapping[str, float]) -> dict[str, float]:
+        """The values of a program's hyper-parameters. Raises: SettingError for one without a value."""
+        known = {n: float(v) for n, v in program.defaults.items()} | self.hyper | dict(given)
+        for name in program.hyper:
+            if name not in known:
+                raise SettingError(say("formula.hyper_unknown", name=name))
+        return {name: known[name] for name in (*program.hyper, "step", "steps") if name in known}
+
+    def bind(self, data: Sequence[object], named: Mapping[str, object], roles: Sequence[str]) -> dict[str, Array]:
+        """A user's arrays by tensor name, checked against the formulas."""
+        return bind(self.system, self._sizes, data, named, roles)
+
+    def predict(self, *data: object, **named: object) -> Array:
+        """The output of the network: one row per sample of the inputs.
+
+        Raises: DataError, FormulaError where the formulas have no output.
+        """
+        if self.system.output is None:
+            raise FormulaError(say("training.no_output"))
+        arrays = self.bind(data, named, ("input",))
+        program = self._forward(loss=False)
+        rows = len(next(iter(arrays.values()))) if arrays else 1
+        parts = [
+            self._run(program, {n: a[start : start + PREDICT_ROWS] for n, a in arrays.items()})[self.system.output]
+            for start in range(0, max(rows, 1), PREDICT_ROWS)
+        ]
+        sampled = self.system.is_sampled(self.system.output)
+        return np.concatenate(parts) if sampled else parts[0]
+
+    def loss(self, *data: object, **named: object) -> float:
+        """The loss of a batch: the mean of E over its samples."""
+        return self.evaluate(*data, **named)["loss"]
+
+    def evaluate(self, *data: object, **named: object) -> dict[str, float]:
+        """The loss and, where it applies, the accuracy over a data set."""
+        if self.system.loss is None:
+            if self.system.output is None:
+                raise FormulaError(say("formula.no_loss"))
+        arrays = self.bind(data, named, ("input", "target", "label"))
+        program = lower_prediction(self.system, loss=True, metrics=self.metrics(arrays))
+        rows = len(next(iter(arrays.values())))
+        # A loss that itself sums over the samples needs them all at once.
+        together = self.system.loss is not None and not self.system.is_sampled(self.system.loss)
+        chunk = rows if together else PREDICT_ROWS
+        totals: dict[str, float] = dict.fromkeys(program.watched, 0.0)
+        for start in range(0, rows, chunk):
+            part = {n: a[start : start + chunk] for n, a in arrays.items()}
+            out = self._run(program, part)
+            for name in program.watched:
+                share = len(next(iter(part.values()))) if out[name].ndim == 0 else 1
+                totals[name] += float(np.sum(out[name], dtype=np.float64)) * share
+        return {("loss" if n == self.system.loss else n): total / rows for n, total in totals.items()}
+
+    def metrics(self, arrays: Mapping[str, Array]) -> dict[str, Expr]:
+        """What is reported beside the loss: the accuracy, where targets are classes."""
+        targets = self.system.of_role("target")
+        classes = bool(targets) and _one_hot(arrays.get(targets[0].name))
+        binary = bool(targets) and _zero_one(arrays.get(targets[0].name))
+        if targets and not classes and not binary:
+            return {}
+        found = accuracy_of(self.system, classes=classes)
+        return {} if found is None else {found[0]: found[1]}
+
+    def gradients(self, *data: object, **named: object) -> dict[str, Array]:
+        """∂E/∂w of the batch's loss for every parameter: name → array in the shape of the formula."""
+        arrays = self.bind(data, named, ("input", "target", "label"))
+        gradient = Update(Symbol("w"), Symbol("g"))  # keeps every gradient alive, changes nothing that is read after it
+        program = lower_training(self.derivation, self.system.with_(updates=()), (gradient,))
+        out = self._run(program, arrays)
+        return {p.name: out[program.gradients[p.name]] for p in self.system.parameters}
+
+    # learning
+
+    def training_program(
+        self, optimizer: str | None = None, metrics: Mapping[str, Expr] | None = None
+    ) -> tuple[Program, Rule]:
+        """One training step by an update rule (a name, lines of text, or None for the text's own)."""
+        own_generic = tuple(u for u in self.system.updates if isinstance(u.target, Symbol))
+        if optimizer is None and own_generic:
+            rule = Rule("", own_generic, self.system.hyper)
+        else:
+            rule = update_rule(optimizer or DEFAULT_RULE)
+        derivation = self.derivation if self._needs_gradient(rule) else None
+        program = lower_training(derivation, self.system, rule.lines, defaults=rule.defaults, metrics=metrics)
+        return program, rule
+
+    def _needs_gradient(self, rule: Rule) -> bool:
+        own = {u.target.tensor for u in self.system.updates if isinstance(u.target, Element)}
+        lines = [u for u in self.system.updates if isinstance(u.target, Element)]
+        if any(p.name not in own for p in self.system.parameters):
+            lines += list(rule.lines)
+        return any("g" in symbols(u.value) and "g" not in self.system.hyper for u in lines)
+
+    def overridden_updates(self, optimizer: str | None) -> list[str]:
+        """The text's own generic update lines that an `optimizer` option replaces."""
+        if optimizer is None:
+            return []
+        return [update_text(u) for u in self.system.updates if isinstance(u.target, Symbol)]
+
+    def fit(
+        self,
+        *data: object,
+        epochs: int = 1,
+        batch_size: int | None = 32,
+        optimizer: str | None = None,
+        learning_rate: float | str | None = None,
+        seed: int | None = None,
+        shuffle: bool = True,
+        threads: int | None = None,
+        validation_data: Sequence[object] | None = None,
+        verbose: str | int = "auto",
+        callbacks: Sequence[Callable[[int, Mapping[str, float]], object]] = (),
+        hyper: Mapping[str, float] | None = None,
+        engine: str = "native",
+        **named: object,
+    ) -> History:
+        """Train: `epochs` passes over the data in batches, and return what each epoch reached.
+
+        `batch_size=None` is full-batch descent, 1 single-sample descent. `optimizer` is a rule's name or update lines;
+        without it the text's own lines hold, else gradient descent. `learning_rate` is a number or a schedule (name or
+        formula in step, steps and eta0); `hyper` sets further hyper-parameters. `callbacks` get (epoch, logs) after
+        each epoch; one that returns False ends the training. `engine` is "native" (compiled) or "interpreter".
+
+        Raises: DataError, SettingError, FormulaError; Diverged where the loss leaves the finite numbers, with the last
+        good weights kept; KeyboardInterrupt is caught: training ends after the step, the weights are kept.
+        """
+        # Fifteen options, as the users of Keras and scikit-learn know them; loop.Plan holds them from here on.
+        from chainrule.training.loop import Plan, train
+
+        plan = Plan(
+            epochs=epochs,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            seed=self.seed if seed is None else seed,
+            shuffle=shuffle,
+            threads=threads,
+            verbose=verbose,
+            callbacks=tuple(callbacks),
+            hyper=dict(hyper or {}),
+            engine=engine,
+        )
+        plan.check()
+        arrays = self.bind(data, named, ("input", "target", "label"))
+        validation = None
+        if validation_data is not None:
+            validation = self.bind(tuple(validation_data), {}, ("input", "target", "label"))
+        return train(self, arrays, validation, plan)
+
+    def plan_hyper(self, program: Program, given: Mapping[str, float]) -> dict[str, float]:
+        """Hyper-parameters by the notation's names, with their values. Raises: SettingError for unknown ones."""
+        known = {n: 0.0 for n in (*program.hyper, *program.defaults, *self.hyper)}
+        values = {hyper_name(n, known): float(v) for n, v in given.items()}
+        return self._hyper_values(program, values)
+
+    # keeping
+
+    def save(self, path: str | Path) -> None:
+        """Write the model file: formulas as text, numbers as safetensors. Raises: FileError."""
+        from chainrule.training.save import save
+
+        save(self, Path(path))
+
+    @property
+    def kept(self) -> dict[str, Array]:
+        """Parameters and optimizer states, the arrays themselves."""
+        self._start()
+        return self._kept
+
+    def keep(self, arrays: Mapping[str, Array]) -> None:
+        """Take over parameters and states from a training."""
+        self._kept.update(arrays)
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(
+            f"{p.name}[{', '.join(str(self._sizes.known.get(i, i)) for i in p.indices)}]" for p in self.system.parameters
+        )
+        return f"<Network {shapes or '–'}; loss {self.system.loss}, output {self.system.output}, {self.dtype}>"
+
+
+def _one_hot(target: Array | None) -> bool:
+    """Whether every row has one 1 and else 0; a few thousand rows decide."""
+    if target is None or target.ndim != 2 or target.shape[1] < 2:
+        return False
+    some = np.asarray(target[:4096])
+    return bool(np.isin(some, (0, 1)).all() and (some.sum(axis=1) == 1).all())
+
+
+def _zero_one(target: Array | None) -> bool:
+    return target is not None and bool(np.isin(np.asarray(target[:4096]), (0, 1)).all())
+
+
+def load(path: str | Path) -> Network:
+    """A network from its model file. Raises: ModelFileError; nothing in the file is ever run as code."""
+    from chainrule.training.save import load as load_file
+
+    return load_file(Path(path))
+
+

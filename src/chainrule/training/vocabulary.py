@@ -1,0 +1,113 @@
+"""The library's rows as what formula texts may call by name, and its rules as update lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+
+from chainrule.errors import SettingError
+from chainrule.formula.expr import Expr
+from chainrule.formula.parse import Definition, Vocabulary, near, parse_expression, parse_system
+from chainrule.formula.system import System, Update
+from chainrule.library import ACTIVATIONS, INITIALIZERS, METRICS, OPTION_ALIASES, SCHEDULES, UPDATES, find
+from chainrule.messages import say
+
+
+@cache
+def vocabulary() -> Vocabulary:
+    """Activations as scalar functions of `a`, by name and alias, and the names of initializers."""
+    functions = {
+        name: Definition(("a",), row.formula, row.defaults)
+        for row in ACTIVATIONS.values()
+        if row.index is None
+        for name in (row.name, *row.aliases)
+    }
+    initializers = frozenset(name for row in INITIALIZERS.values() for name in (row.name, *row.aliases))
+    return Vocabulary(functions, initializers)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An update rule ready for lowering: its lines, and the values of its hyper-parameters."""
+
+    name: str
+    lines: tuple[Update, ...]
+    defaults: Mapping[str, Fraction]
+
+
+def update_rule(name_or_text: str) -> Rule:
+    """A rule of the library by name, or lines of the user's own.
+
+    Raises: SettingError for an unknown name, FormulaError for lines that do not read.
+    Example:
+    >>> update_rule("momentum").defaults["mu"]
+    Fraction(9, 10)
+    """
+    if "<-" in name_or_text or "←" in name_or_text:
+        system = parse_system(name_or_text, vocabulary())
+        return Rule("", system.updates, system.hyper)
+    row = find(UPDATES, name_or_text)
+    defaults = {name: Fraction(str(value)) for name, value in row.defaults.items()}
+    return Rule(row.name, parse_system(row.formula, vocabulary()).updates, defaults)
+
+
+def schedule(name_or_text: str) -> tuple[Expr, dict[str, float]]:
+    """A schedule's formula for eta and its defaults, by name or as an expression in step, steps and eta0."""
+    if any(sign in name_or_text for sign in "*/+-(") or name_or_text in ("eta0",):
+        return parse_expression(name_or_text, {}, vocabulary()), {}
+    row = find(SCHEDULES, name_or_text)
+    return parse_expression(row.formula, {}, vocabulary()), {k: float(v) for k, v in row.defaults.items()}
+
+
+def hyper_name(name: str, known: Mapping[str, object]) -> str:
+    """The notation's name of a hyper-parameter that a user may call otherwise (learning_rate is eta).
+
+    Raises: SettingError, with a near match.
+    """
+    for candidate in (name, OPTION_ALIASES.get(name, name)):
+        if candidate in known:
+            return candidate
+    names = ", ".join(known) or "–"
+    raise SettingError(say("training.unknown_hyper", name=name, known=names, near=near(name, known)))
+
+
+def accuracy_of(system: System, *, classes: bool) -> tuple[str, Expr] | None:
+    """The accuracy of a system's output as a formula of one sample, or None where no row of METRICS fits it.
+
+    `classes` says that the targets are one-hot; without it a scalar or elementwise target counts as 0 or 1.
+    """
+    if system.output is None:
+        return None
+    output = system.tensors[system.output]
+    own = [i for i in output.indices if i != system.samples]
+    labels, targets = system.of_role("label"), system.of_role("target")
+    if system.samples not in output.indices or len(own) > 1:
+        return None
+    names = {"p": output.name}
+    if labels and own and labels[0].classes == own[0]:
+        row, names["y"] = METRICS["label_accuracy"], labels[0].name
+    elif targets and targets[0].indices == output.indices:
+        row, names["t"] = METRICS["accuracy" if classes and own else "binary_accuracy"], targets[0].name
+    else:
+        return None
+    text = row.formula if own else row.formula.replace("mean[k]", "").replace("[k]", "")
+    return "accuracy", _renamed(text, names, own[0] if own else "k", system)
+
+
+def _renamed(text: str, names: Mapping[str, str], index: str, system: System) -> Expr:
+    import re
+
+    swap = {**names, "k": index, "l": index + "_other"}
+    text = re.sub(r"[^\W\d]\w*", lambda m: swap.get(m[0], m[0]), text)
+    expr = parse_expression(text, system.tensors, vocabulary(), system.samples)
+    from chainrule.formula.expr import Reduction, substitute, transform
+
+    def rename(node: Expr) -> Expr:
+        # The second bound index runs over the same classes: k', which has the size of k.
+        if isinstance(node, Reduction) and node.indices == (index + "_other",):
+            return Reduction(node.kind, (index + "'",), substitute(node.body, {index + "_other": index + "'"}))
+        return node
+
+    return transform(expr, rename)

@@ -1,0 +1,170 @@
+"""What looks on while the loop runs: the history, the progress bar, Ctrl-C."""
+
+from __future__ import annotations
+
+import csv
+import io
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from chainrule.messages import say
+from chainrule.training.files import write_bytes
+
+
+class History:
+    """What each epoch reached. `history["loss"]` is a list with one value an epoch, as in Keras."""
+
+    def __init__(self, steps_per_epoch: int = 0):
+        self.steps_per_epoch = steps_per_epoch
+        self.epoch: list[int] = []
+        self.history: dict[str, list[float]] = {}
+        self.interrupted = False
+
+    def add(self, epoch: int, logs: Mapping[str, float], seconds: float) -> None:
+        """Note one epoch's means."""
+        self.epoch.append(epoch)
+        for name, value in {**logs, "seconds": seconds}.items():
+            self.history.setdefault(name, []).append(value)
+
+    def save(self, path: str | Path) -> None:
+        """Write the history as CSV, one row an epoch. Raises: FileError."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["epoch", *self.history])
+        for row, epoch in enumerate(self.epoch):
+            writer.writerow([epoch + 1, *(repr(values[row]) for values in self.history.values())])
+        write_bytes(Path(path), text.getvalue().encode())
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{n} {v[-1]:.4g}" for n, v in self.history.items() if v)
+        return f"<History of {len(self.epoch)} epochs; {last}>"
+
+
+class Watcher:
+    """Looks on; `step_ends` says whether to stop. Entered as a context, it turns Ctrl-C into a stop after the step."""
+
+    def __init__(self) -> None:
+        self.stop = False
+        self._previous: Any = None
+
+    def __enter__(self) -> Watcher:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGINT, self._on_interrupt)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+            self._previous = None
+
+    def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
+        if self.stop:  # a second Ctrl-C does not wait for the step
+            raise KeyboardInterrupt
+        self.stop = True
+
+    def note(self, text: str) -> None:
+        """A line for the user."""
+
+    def epoch_begins(self, epoch: int) -> None:
+        """Epoch number `epoch`, from 0, is about to start."""
+
+    def step_ends(self, steps: int, samples: int, sums: Mapping[str, float]) -> bool:
+        """So many steps and samples of this epoch are done, with these sums; True asks to stop."""
+        return self.stop
+
+    def epoch_ends(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Epoch number `epoch` reached these means."""
+
+
+class Silent(Watcher):
+    """Says nothing."""
+
+
+class Lines(Watcher):
+    """One line an epoch: for files, pipes and verbose=2."""
+
+    def __init__(self, epochs: int):
+        super().__init__()
+        self.epochs = epochs
+
+    def note(self, text: str) -> None:
+        print(text, file=sys.stderr)
+
+    def epoch_ends(self, epoch: int, logs: Mapping[str, float]) -> None:
+        shown = "  ".join(f"{_label(n)} {v:.4f}" for n, v in logs.items())
+        print(f"{say('training.epoch', epoch=epoch + 1, epochs=self.epochs)}  {shown}", file=sys.stderr)
+
+
+class Bar(Watcher):
+    """A progress bar per epoch with loss, accuracy and the time left (rich)."""
+
+    def __init__(self, epochs: int, steps: int, rows: int, loss: str | None):
+        super().__init__()
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.epochs, self.steps, self.rows, self.loss = epochs, steps, rows, loss
+        self.console = Console(stderr=True)
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[logs]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            expand=True,
+        )
+        self.task: Any = None
+
+    def __enter__(self) -> Bar:
+        super().__enter__()
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.progress.stop()
+        super().__exit__(kind, error, trace)
+
+    def note(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False)
+
+    def epoch_begins(self, epoch: int) -> None:
+        title = say("training.epoch", epoch=epoch + 1, epochs=self.epochs)
+        self.task = self.progress.add_task(title, total=self.steps, logs="")
+
+    def step_ends(self, steps: int, samples: int, sums: Mapping[str, float]) -> bool:
+        means = {("loss" if n == self.loss else n): total / max(samples, 1) for n, total in sums.items()}
+        self.progress.update(self.task, completed=steps, logs=self._shown(means))
+        return self.stop
+
+    def epoch_ends(self, epoch: int, logs: Mapping[str, float]) -> None:
+        done = self.progress.tasks[self.task].completed if self.stop else self.steps
+        self.progress.update(self.task, completed=done, logs=self._shown(logs))
+
+    def _shown(self, logs: Mapping[str, float]) -> str:
+        return "  ".join(f"{_label(n)} {v:.4f}" for n, v in logs.items())
+
+
+def _label(name: str) -> str:
+    """loss, accuracy and their val_ kin in the user's language."""
+    stem = name.removeprefix("val_")
+    text = say(f"training.{stem}") if stem in ("loss", "accuracy") else stem
+    return f"{say('training.validation')} {text}" if stem != name else text
+
+
+def watcher_for(verbose: str | int, epochs: int, steps: int, rows: int, loss: str | None) -> Watcher:
+    """verbose: 0 silent, 1 a bar, 2 a line an epoch, "auto" a bar on a terminal and silence elsewhere."""
+    if verbose == "auto":
+        verbose = 1 if sys.stderr.isatty() else 0
+    if verbose == 0:
+        return Silent()
+    return Lines(epochs) if verbose == 2 else Bar(epochs, steps, rows, loss)

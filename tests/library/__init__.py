@@ -1,0 +1,1 @@
+"""The rows of the library against NumPy and SciPy."""
