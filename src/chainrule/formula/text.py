@@ -5,8 +5,9 @@ The sample axis is left out where it goes without saying, as in what a person ty
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from typing import TypeGuard
 
 from chainrule.formula.expr import (
     Add,
@@ -32,8 +33,8 @@ from chainrule.formula.expr import (
 )
 from chainrule.formula.system import Equation, Fact, Initial, System, Tensor, Update
 
-# Binding strengths, weakest first.
-SUM, PRODUCT, UNARY, POWER, ATOM = range(5)
+# Binding strengths, weakest first. A prefix reaches as far to the right as it can: Σᵢ xᵢ wᵢ, without brackets.
+SUM, PRODUCT, PREFIX, UNARY, POWER, ATOM = range(6)
 
 
 def number_text(value: Fraction) -> str:
@@ -57,7 +58,12 @@ def index_text(slot: Slot) -> str:
 
 
 class Printer:
-    """Expression → text; `samples` is the axis that is not written."""
+    """Expression → text; `samples` is the axis that is not written.
+
+    This is the walker of every dialect: it decides where brackets belong. typeset.py overrides how a node looks.
+    """
+
+    plus, minus = " + ", " - "
 
     def __init__(self, samples: str = "n"):
         self.samples = samples
@@ -67,68 +73,94 @@ class Printer:
 
     def _within(self, expr: Expr, strength: int) -> str:
         text, own = self._print(expr)
-        return text if own >= strength else f"({text})"
+        return text if own >= strength else self._brackets(text)
 
     def _print(self, expr: Expr) -> tuple[str, int]:
         match expr:
             case Number(value):
-                return number_text(value), UNARY if value < 0 else PRODUCT if "/" in number_text(value) else ATOM
+                return self._number(value)
             case Symbol(name):
-                return name, ATOM
+                return self._symbol(name)
             case Element(tensor, slots):
-                shown = slots[1:] if slots[:1] == (self.samples,) else slots
-                return f"{tensor}[{', '.join(map(index_text, shown))}]" if shown else tensor, ATOM
+                return self._element(tensor, slots)
             case Size(index):
-                return f"size({base_index(index)})", ATOM
+                return self._size(index), ATOM
             case Position(index):
-                return index_text(index), ATOM
+                return self._index(index), ATOM
             case Delta(left, right):
-                return f"[{index_text(left)} == {index_text(right)}]", ATOM
+                return self._bracket(self._index(left), "==", self._index(right)), ATOM
             case Add(terms):
-                return self._sum(terms), SUM
+                return "".join(self._terms(terms)), SUM
             case Mul(factors):
                 return self._product(factors)
             case Power():
                 return self._power(expr)
             case Apply(function, arguments):
-                return f"{function}({', '.join(self.text(a) for a in arguments)})", ATOM
+                return self._apply(function, arguments)
             case Compare(operator, left, right):
-                return f"[{self.text(left)} {operator} {self.text(right)}]", ATOM
-            case Where(condition, yes, no):
-                return f"where({self.text(condition)}, {self.text(yes)}, {self.text(no)})", ATOM
-            case Reduction(kind, indices, body):
-                return f"{kind}[{', '.join(map(index_text, indices))}]({self.text(body)})", ATOM
+                return self._bracket(self.text(left), operator, self.text(right)), ATOM
+            case Where():
+                return self._where(expr)
+            case Reduction():
+                return self._reduction(expr)
             case Normalized(kind, index, body):
-                return f"{kind}[{index_text(index)}]({self.text(body)})", ATOM
+                return self._normalized(kind, index, body), ATOM
         raise AssertionError(f"unknown node {type(expr).__name__}")
 
-    def _sum(self, terms: Iterable[Expr]) -> str:
-        text = ""
-        for position, term in enumerate(terms):
+    def _terms(self, terms: Iterable[Expr]) -> list[str]:
+        """The terms of a sum, each with its sign in front."""
+        texts: list[str] = []
+        for term in terms:
             coefficient, rest = split_coefficient(term)
-            if coefficient >= 0 or position == 0:
-                text += (" + " if position else "") + self._within(term, PRODUCT if coefficient >= 0 else UNARY - 1)
-                continue
-            text += " - " + self._within(scaled(-coefficient, rest), PRODUCT)
-        return text
+            if coefficient >= 0 or not texts:
+                texts.append((self.plus if texts else "") + self._within(term, PRODUCT))
+            else:
+                texts.append(self.minus + self._within(scaled(-coefficient, rest), PRODUCT))
+        return texts
+
+    # --- how a node looks in the notation; a dialect overrides what follows
+
+    def _brackets(self, text: str) -> str:
+        return f"({text})"
+
+    def _number(self, value: Fraction) -> tuple[str, int]:
+        return number_text(value), UNARY if value < 0 else PRODUCT if "/" in number_text(value) else ATOM
+
+    def _symbol(self, name: str) -> tuple[str, int]:
+        return name, ATOM
+
+    def _element(self, tensor: str, slots: tuple[Slot, ...]) -> tuple[str, int]:
+        shown = slots[1:] if slots[:1] == (self.samples,) else slots
+        return f"{tensor}[{', '.join(map(index_text, shown))}]" if shown else tensor, ATOM
+
+    def _index(self, slot: Slot) -> str:
+        return index_text(slot)
+
+    def _size(self, index: str) -> str:
+        return f"size({base_index(index)})"
+
+    def _bracket(self, left: str, operator: str, right: str) -> str:
+        return f"[{left} {operator} {right}]"
+
+    def _apply(self, function: str, arguments: tuple[Expr, ...]) -> tuple[str, int]:
+        return f"{function}({', '.join(self.text(a) for a in arguments)})", ATOM
+
+    def _where(self, expr: Where) -> tuple[str, int]:
+        return f"where({self.text(expr.condition)}, {self.text(expr.yes)}, {self.text(expr.no)})", ATOM
+
+    def _reduction(self, expr: Reduction) -> tuple[str, int]:
+        return f"{expr.kind}[{', '.join(map(index_text, expr.indices))}]({self.text(expr.body)})", ATOM
+
+    def _normalized(self, kind: str, index: str, body: Expr) -> str:
+        return f"{kind}[{index_text(index)}]({self.text(body)})"
 
     def _product(self, factors: tuple[Expr, ...]) -> tuple[str, int]:
         mean = self._mean(factors)
         if mean is not None:
             return mean
-        over = [f for f in factors if isinstance(f, Power) and _negative_exponent(f)]
-        above = [f for f in factors if f not in over]
-        sign = ""
-        if above and isinstance(above[0], Number) and above[0].value < 0:
-            sign = "-"
-            above = ([] if above[0].value == -1 else [Number(-above[0].value)]) + above[1:]
+        sign, above, below = split_product(factors)
         top = "*".join(self._within(f, PRODUCT if n == 0 else UNARY) for n, f in enumerate(above)) or "1"
-        text = sign + top
-        for factor in over:
-            assert isinstance(factor, Power) and isinstance(factor.exponent, Number)
-            flipped = _flipped(factor)
-            text += "/" + self._within(flipped, POWER)
-        return text, PRODUCT
+        return "/".join([sign + top, *(self._within(f, POWER) for f in below)]), PRODUCT
 
     def _mean(self, factors: tuple[Expr, ...]) -> tuple[str, int] | None:
         """1/size(n) * sum[n](u) is written mean[n](u)."""
@@ -155,8 +187,18 @@ class Printer:
         return f"{self._within(expr.base, ATOM)}**{self._within(expr.exponent, ATOM)}", POWER
 
 
-def _negative_exponent(power: Power) -> bool:
-    return isinstance(power.exponent, Number) and power.exponent.value < 0
+def split_product(factors: Sequence[Expr]) -> tuple[str, list[Expr], list[Expr]]:
+    """A product as a fraction: its sign, "-" or "", what stands above the line, and what stands below it."""
+    below = [_flipped(f) for f in factors if _is_divisor(f)]
+    above = [f for f in factors if not _is_divisor(f)]
+    match above:
+        case [Number(value), *rest] if value < 0:
+            return "-", rest if value == -1 else [Number(-value), *rest], below
+    return "", above, below
+
+
+def _is_divisor(factor: Expr) -> TypeGuard[Power]:
+    return isinstance(factor, Power) and isinstance(factor.exponent, Number) and factor.exponent.value < 0
 
 
 def _flipped(power: Power) -> Expr:
@@ -238,4 +280,3 @@ def _facts_tensor(fact: Fact, system: System) -> str | None:
     """The input or target that a fact is about: the first one in it."""
     names = [*tensors(fact.left), *tensors(fact.right)]
     return next((n for n in names if system.tensors[n].role in ("input", "target")), None)
-

@@ -41,7 +41,7 @@ SCALAR_NAMES = {"max": "maximum", "min": "minimum"}
 TAKEN = frozenset(
     "thread threads unit units block blocks row rows last first width lane panel panels acc out step s q total address "
     "number scalar control order source tile barrier load store kernel stack select at F TILE_ROWS PANEL math "
-    "r c b n count length samples batch sums watch gather epoch INFINITY STOP PROGRESS FAILED DECIDED min max abs range "
+    "r c b n count length samples batch sums watch gather epoch INFINITY STOP PROGRESS FAILED DECIDED min max abs range least "
     "exp log log1p expm1 sqrt sign tanh sigmoid softplus relu erf sin cos floor maximum minimum power float64".split()
 )
 

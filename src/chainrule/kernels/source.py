@@ -143,7 +143,7 @@ class _ModuleWriter:
             w.line(f"blocks = (total + {BLOCK - 1}) // {BLOCK}")
             with (
                 w.block("for block in range(blocks * thread // threads, blocks * (thread + 1) // threads):"),
-                w.block(f"for q in range(block * {BLOCK}, min(total, block * {BLOCK} + {BLOCK})):"),
+                w.block(f"for q in range(block * {BLOCK}, least(total, block * {BLOCK} + {BLOCK})):"),
             ):
                 w.flat = "q"
                 code = w.value(value)
@@ -194,7 +194,7 @@ class _ModuleWriter:
             with w.block("for unit in range(units * thread // threads, units * (thread + 1) // threads):"):
                 w.line("panel = unit // rows")
                 self._decode(w, "unit % rows", rows, layout.rows)
-                limit = f"min(PANEL, {w.size(layout.indices[layout.column])} - panel * PANEL)"
+                limit = f"least(PANEL, {w.size(layout.indices[layout.column])} - panel * PANEL)"
                 with w.block(f"for lane in range({limit}):"):
                     w.loops[column] = "(panel * PANEL + lane)"
                     w.panels[column] = ("panel", "lane")
@@ -209,7 +209,7 @@ class _ModuleWriter:
                 w.block("for block in range(blocks * thread // threads, blocks * (thread + 1) // threads):"),
                 w.block(
                     f"for {variable} in range(block * {COLUMNS}, "
-                    f"min({w.size(inner_index)}, block * {COLUMNS} + {COLUMNS})):"
+                    f"least({w.size(inner_index)}, block * {COLUMNS} + {COLUMNS})):"
                 ),
             ):
                 yield
@@ -272,7 +272,7 @@ class _ModuleWriter:
         with w.block("for unit in range(units * thread // threads, units * (thread + 1) // threads):"):
             self._decode(w, "unit // blocks", slots[:-1], indices[:-1])
             w.line(f"first = unit % blocks * {COLUMNS}")
-            w.line(f"width = min({COLUMNS}, {width} - first)")
+            w.line(f"width = least({COLUMNS}, {width} - first)")
             w.loops[slots[-1]] = f"(first + {variable})"
             with w.block(f"for {variable} in range({COLUMNS}):"):
                 w.line(f"acc[{variable}] = {_START[instruction.kind]}")
@@ -359,7 +359,7 @@ class _ModuleWriter:
                 w.line("panel = unit // length % panels")
                 self._decode(w, "unit // length // panels", outer, outer)
                 self._decode(w, "unit % length", product.indices, product.indices)
-                w.line(f"width = min(PANEL, {w.size(last)} - panel * PANEL)")
+                w.line(f"width = least(PANEL, {w.size(last)} - panel * PANEL)")
                 w.loops[last] = "(panel * PANEL + lane)"
                 w.panels[last] = ("panel", "lane")
                 with w.block("for lane in range(width):"):
@@ -388,12 +388,12 @@ class _ModuleWriter:
             with w.block("for unit in range(units * thread // threads, units * (thread + 1) // threads):"):
                 w.line("panel = unit // blocks % panels")
                 self._decode(w, "unit // blocks // panels", outer, outer)
-                w.line(f"width = min(PANEL, {w.size(last)} - panel * PANEL)")
+                w.line(f"width = least(PANEL, {w.size(last)} - panel * PANEL)")
                 w.line(f"first = unit % blocks * TILE_ROWS * {ROW_BLOCKS}")
-                w.line(f"last = min(rows, first + TILE_ROWS * {ROW_BLOCKS})")
+                w.line(f"last = least(rows, first + TILE_ROWS * {ROW_BLOCKS})")
                 w.line(f"b = at({self.names('tensor', right)}, unit // blocks * length * PANEL)")
                 with w.block("for row in range(first, last, TILE_ROWS):"):
-                    w.line("count = min(TILE_ROWS, last - row)")
+                    w.line("count = least(TILE_ROWS, last - row)")
                     a = f"at({self.names('tensor', product.left.tensor)}, row * ({row_step}))"
                     w.line(f"tile({a}, {row_step}, {sum_step}, count, b, PANEL, length, acc)")
                     with w.block("for r in range(count):"):
@@ -436,7 +436,7 @@ class _ModuleWriter:
         add(1, f"sums = {address('sums', 'float64')}")
         add(1, f"for s in range(number[{FIRST_STEP}], number[{LAST_STEP}]):")
         add(2, f"first = s * number[{BATCH}]")
-        add(2, f"{size_n} = min(number[{BATCH}], number[{ROWS}] - first)")
+        add(2, f"{size_n} = least(number[{BATCH}], number[{ROWS}] - first)")
         for position, (name, _) in enumerate(program.scalars):
             add(2, f"{names('scalar', name)} = F(scalar[s * {len(program.scalars)} + {position}])")
         for tensor in program.inputs:
@@ -512,7 +512,7 @@ class _ModuleWriter:
             else:
                 lines.append(f"    total_{position} = float64({tensor}[0]) * samples")
             if name == program.loss:
-                lines += [f"    if not (abs(total_{position}) < INFINITY):", "        store(control, FAILED, s + 1)", "        return"]
+                lines += [f"    if not (total_{position} > -INFINITY and total_{position} < INFINITY):", "        store(control, FAILED, s + 1)", "        return"]
         lines += [f"    sums[{p}] += total_{p}" for p in range(len(program.watched))]
         lines += [
             f"    sums[{len(program.watched)}] += samples",
@@ -525,6 +525,10 @@ class _ModuleWriter:
 _START = {"sum": "F(0)", "max": "F(-INFINITY)", "min": "F(INFINITY)"}
 
 _GATHER = """\
+@kernel
+def least(a, b):
+    return a if a < b else b
+
 @kernel
 def gather(thread, threads, samples, width, order, first, source, batch):
     # the batch's rows, in the dtype of the step

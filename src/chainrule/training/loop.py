@@ -16,7 +16,7 @@ import numpy as np
 from chainrule.data.batches import batch_bounds, epoch_order
 from chainrule.errors import SettingError
 from chainrule.formula.evaluate import Array, evaluate
-from chainrule.formula.expr import Element, Expr, Symbol, transform
+from chainrule.formula.expr import Element, Expr, Symbol, symbols, transform
 from chainrule.messages import say
 from chainrule.program.instructions import Program
 from chainrule.program.interpret import run
@@ -221,6 +221,8 @@ class _Rates:
             self.scalars = {n: float(v) for n, v in {**defaults, **own}.items()}
             if "eta0" in given:
                 given["eta"] = given.pop("eta0")
+            if "eta0" not in symbols(self.formula):
+                given.setdefault("eta", 0.0)  # a schedule that names no base rate needs none
         elif plan.learning_rate is not None:
             given["eta"] = float(plan.learning_rate)
         if "eta" in given and "eta" not in {*program.hyper, *program.defaults}:

@@ -36,7 +36,7 @@ DTYPES = {"float32": "F32", "float64": "F64"}
 
 def save(network: Network, path: Path) -> None:
     """Write the model file. Raises: FileError; ShapeError while sizes are unknown."""
-    tensors = {name: np.ascontiguousarray(array) for name, array in network.parameters.items()}
+    tensors = {name: array.copy(order="C") for name, array in network.parameters.items()}
     metadata = {
         "format": FORMAT,
         "version": VERSION,
@@ -67,7 +67,7 @@ def load(path: Path) -> Network:
         network = Network(system, dtype=metadata["dtype"], sizes=sizes, seed=int(metadata["seed"]))
     except ChainruleError as error:
         raise _bad(path, "model_formulas", reason=str(error).splitlines()[0]) from None
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         raise _bad(path, "model_damaged") from None
     network.hyper.update(hyper)
     _check_entries(path, network, header)

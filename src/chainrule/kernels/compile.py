@@ -1,0 +1,308 @@
+"""Generated text → a compiled `epoch`, kept in a cache that later processes load without Numba.
+
+    text ──Numba──▶ LLVM module, not yet optimized ──LLVM──▶ object code ──▶ cache file, loaded, called
+
+Numba types and lowers the text's functions; the rest is done here with llvmlite: all functions are linked into one module,
+optimized once, and emitted. That is half the time of Numba's own way, which optimizes and emits every function apart.
+"""
+
+from __future__ import annotations
+
+import ast
+import ctypes
+import ctypes.util
+import hashlib
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+
+from chainrule.cache import cache_folder
+from chainrule.errors import ChainruleError, CompileError
+from chainrule.kernels import threads
+from chainrule.kernels.host import ITEM_BYTES, TileShape, host, tile_shape
+from chainrule.messages import say
+
+# What object code may call besides itself. Anything else (Python's API, Numba's run time) is a bug of the generator.
+C_FUNCTIONS = frozenset({"memcpy", "memmove", "memset", threads.YIELD})
+MATH_FUNCTIONS = frozenset(
+    name + suffix for name in ("sin", "cos", "sincos", "pow", "exp2", "ldexp", "fmod", "floor", "fma") for suffix in ("", "f")
+)
+
+ENTRY = ctypes.CFUNCTYPE(
+    ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p
+)
+RAISED = -(2**63)  # what entry returns if the text raised a Python exception, which generated text never does
+
+MAGIC = b"chainrule object 1\n"
+# Whose change changes the object code.
+SOURCES = ("host.py", "tile.py", "threads.py", "scalars.py", "compile.py", "target.py")
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A compiled step.
+
+    `entry(thread, threads, address, number, scalar, control)` runs without the interpreter's lock; the last four are
+    addresses of arrays. `seconds` is what it took to get it, `path` the text it came from, where that could be written.
+    """
+
+    entry: Callable[..., int]
+    text: str
+    seconds: float
+    from_cache: bool
+    path: Path | None
+    _engine: Any = field(repr=False)  # owns the memory that the code lies in
+
+
+def compile_source(text: str, dtype: str) -> Compiled:
+    """Compile the module `text`, or load it from the cache; the same text gives the same object in one process.
+
+    Raises: CompileError, also where the text needs what a compiled step must not.
+    """
+    if dtype not in ITEM_BYTES:
+        raise CompileError(say("kernels.dtype", given=dtype))
+    started = time.perf_counter()
+    key = cache_key(text, dtype)
+    with _lock:
+        if key not in _loaded:
+            _loaded[key] = _load_or_build(text, dtype, key, started)
+        return _loaded[key]
+
+
+_loaded: dict[str, Compiled] = {}
+_lock = threading.Lock()
+
+
+def cache_key(text: str, dtype: str) -> str:
+    """A hash of all that the object code depends on."""
+    machine, shape = host(), tile_shape(dtype)
+    folder = Path(__file__).parent
+    parts: list[object] = [text, dtype, shape, machine.cpu, machine.features, sys.version, sys.platform]
+    parts += [metadata.version("numba"), metadata.version("llvmlite")]
+    parts += [(folder / name).read_bytes() for name in SOURCES]
+    parts += sorted((k, v) for k, v in os.environ.items() if k.startswith("NUMBA_") and k != "NUMBA_CACHE_DIR")
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _load_or_build(text: str, dtype: str, key: str, started: float) -> Compiled:
+    folder = _kernel_folder()
+    path = folder / f"{key[:32]}.py" if folder else None
+    code = _read(path, key) if path else None
+    from_cache = code is not None
+    if code is None:
+        written = path if path and _write(path, text.encode()) else None
+        code = _build(text, dtype, key, str(path or f"<chainrule {key[:8]}>"))
+        if written:
+            _write(written.with_suffix(".object"), MAGIC + bytes.fromhex(key) + hashlib.sha256(code).digest() + code)
+    engine, entry = _load(code, _entry_name(key))
+    kept = path if path and path.exists() else None
+    return Compiled(entry, text, time.perf_counter() - started, from_cache, kept, engine)
+
+
+# the cache
+
+
+def _kernel_folder() -> Path | None:
+    """The folder of the cache, or None where there can be none."""
+    try:
+        folder = Path(cache_folder()) / "kernels"
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder
+
+
+def _read(path: Path, key: str) -> bytes | None:
+    """The object code that belongs to a text, or None where the file is missing, damaged or another's."""
+    try:
+        data = path.with_suffix(".object").read_bytes()
+    except OSError:
+        return None
+    head = len(MAGIC) + 64
+    code = data[head:]
+    whole = MAGIC + bytes.fromhex(key) + hashlib.sha256(code).digest()
+    return code if code and data[:head] == whole else None
+
+
+def _write(path: Path, data: bytes) -> bool:
+    """Write a file whole or not at all, safe against other processes doing the same; whether it worked."""
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    except OSError:
+        return False
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        return False
+    return True
+
+
+# building
+
+
+def _build(text: str, dtype: str, key: str, path: str) -> bytes:
+    """The object code of a text."""
+    try:
+        from chainrule.kernels.target import Lowered, lower
+    except ImportError as error:
+        raise CompileError(say("kernels.no_numba", reason=error, wanted="0.68")) from error
+    names = namespace(dtype)
+    try:
+        code = compile(_with_constants(text, path, names), path, "exec")
+        exec(code, names)  # the generator's own text, never a user's: formulas are parsed, and written anew
+    except SyntaxError as error:
+        raise CompileError(say("kernels.failed", reason=error, path=path)) from error
+    if "epoch" not in names:
+        raise CompileError(say("kernels.no_entry"))
+    try:
+        lowered: Lowered = lower(names["epoch"])
+    except ChainruleError:
+        raise
+    except Exception as error:  # Numba's errors have no common base that it promises to keep
+        raise CompileError(say("kernels.failed", reason=error, path=path)) from error
+    return _emit(lowered.module, lowered.symbol, _entry_name(key), path)
+
+
+def _with_constants(text: str, path: str, names: dict[str, Any]) -> ast.Module:
+    """The text with numbers in place of the names of constants: `stack(TILE_ROWS * PANEL)` must know its size."""
+
+    class Replace(ast.NodeTransformer):
+        def visit_Name(self, node: ast.Name) -> ast.expr:
+            value = names.get(node.id)
+            if isinstance(node.ctx, ast.Load) and type(value) is int:
+                return ast.copy_location(ast.Constant(value), node)
+            return node
+
+    return ast.fix_missing_locations(Replace().visit(ast.parse(text, path)))
+
+
+def namespace(dtype: str) -> dict[str, Any]:
+    """The names that a generated text may use."""
+    from chainrule.kernels.target import kernel, make_memory
+    from chainrule.kernels.scalars import make_scalars
+    from chainrule.kernels.tile import make_tile
+
+    shape: TileShape = tile_shape(dtype)
+    return {
+        "__name__": "chainrule_step",
+        "kernel": kernel,
+        "tile": make_tile(shape, dtype),
+        "TILE_ROWS": shape.rows,
+        "PANEL": shape.panel,
+        **threads.make_thread_words(),
+        **{name: getattr(threads, name) for name in threads.CONTROL_NAMES},
+        **make_memory(dtype),
+        **make_scalars(),
+    }
+
+
+def _emit(module: llvm.ModuleRef, symbol: str, entry: str, path: str) -> bytes:
+    """Optimize a module and emit it, with `entry` as its one visible function."""
+    module.link_in(llvm.parse_assembly(_entry_text(symbol, entry)))
+    for function in module.functions:
+        if not function.is_declaration and function.name != entry:
+            function.linkage = llvm.Linkage.internal
+    for variable in module.global_variables:
+        variable.linkage = llvm.Linkage.internal
+    module.verify()
+    machine = _target_machine()
+    tuning = llvm.create_pipeline_tuning_options(speed_level=3)
+    tuning.loop_vectorization = True
+    tuning.slp_vectorization = False
+    builder = llvm.create_pass_builder(machine, tuning)
+    builder.getModulePassManager().run(module, builder)
+    _check_symbols(module, path)
+    return bytes(machine.emit_object(module))
+
+
+def _entry_text(symbol: str, entry: str) -> str:
+    """A plain C function around Numba's, which returns a status and writes its result through a pointer."""
+    return f"""
+        declare i32 @"{symbol}"(ptr, ptr, i64, i64, ptr, ptr, ptr, ptr)
+        define i64 @"{entry}"(i64 %thread, i64 %threads, ptr %address, ptr %number, ptr %scalar, ptr %control) {{
+            %result = alloca i64
+            %exception = alloca ptr
+            store i64 0, ptr %result
+            store ptr null, ptr %exception
+            %status = call i32 @"{symbol}"(ptr %result, ptr %exception, i64 %thread, i64 %threads,
+                                           ptr %address, ptr %number, ptr %scalar, ptr %control)
+            %good = icmp eq i32 %status, 0
+            %value = load i64, ptr %result
+            %answer = select i1 %good, i64 %value, i64 {RAISED}
+            ret i64 %answer
+        }}
+    """
+
+
+def _entry_name(key: str) -> str:
+    return f"chainrule_epoch_{key[:16]}"
+
+
+def _check_symbols(module: llvm.ModuleRef, path: str) -> None:
+    """Loading code with an unknown symbol would end the process, so it is found here."""
+    wanted = {f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")}
+    wanted |= {v.name for v in module.global_variables if v.is_declaration}
+    unknown = sorted(wanted - C_FUNCTIONS - MATH_FUNCTIONS)
+    if unknown:
+        raise CompileError(say("kernels.unknown_symbols", symbols=", ".join(unknown), path=path))
+
+
+# loading
+
+
+def _load(code: bytes, entry: str) -> tuple[llvm.ExecutionEngine, Callable[..., int]]:
+    """Object code as a function. Needs llvmlite only."""
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine())
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return engine, ENTRY(engine.get_function_address(entry))
+
+
+def _target_machine() -> llvm.TargetMachine:
+    _initialize()
+    machine = host()
+    target = llvm.Target.from_triple(llvm.get_process_triple())
+    # As Numba's own JIT has it: static code on x86, the default elsewhere.
+    reloc = "static" if target.name.startswith("x86") else "default"
+    options = {"cpu": machine.cpu, "features": machine.features, "opt": 3, "reloc": reloc, "codemodel": "jitdefault"}
+    return target.create_target_machine(**options, jit=True)
+
+
+def _initialize() -> None:
+    """Prepare LLVM, once, and tell it where the C library's functions are."""
+    if _initialized.is_set():
+        return
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    # A Python without a libm of its own (a static build) does not find these among the process's symbols.
+    for library, names in ((ctypes.util.find_library("m"), MATH_FUNCTIONS), (None, C_FUNCTIONS)):
+        for name in names:
+            function = _find(library, name)
+            if function:
+                llvm.add_symbol(name, function)
+    _initialized.set()
+
+
+_initialized = threading.Event()
+
+
+def _find(library: str | None, name: str) -> int | None:
+    try:
+        return ctypes.cast(getattr(ctypes.CDLL(library), name), ctypes.c_void_p).value
+    except (OSError, AttributeError, TypeError):
+        return None
