@@ -119,7 +119,6 @@ def test_divergence_names_epoch_step_and_equation_and_keeps_good_weights(engine)
     assert 1 <= error.step <= 10
     assert "=" in error.equation or "<-" in error.equation
     assert all(np.isfinite(a).all() for a in net.parameters.values())
-    assert np.isfinite(net.loss(x, 2 * x[:, 0]))
 
 
 def test_both_engines_diverge_at_the_same_step():

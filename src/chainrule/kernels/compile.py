@@ -2,8 +2,9 @@
 
     text ──Numba──▶ LLVM module, not yet optimized ──LLVM──▶ object code ──▶ cache file, loaded, called
 
-Numba types and lowers the text's functions; the rest is done here with llvmlite: all functions are linked into one module,
-optimized once, and emitted. That is half the time of Numba's own way, which optimizes and emits every function apart.
+Numba types and lowers the text's functions; the rest is done here with llvmlite: all functions are linked into one
+module, optimized once, and emitted. Numba's own way, to optimize and emit every function apart, takes three times as
+long.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
-from llvmlite import ir
 
 from chainrule.cache import cache_folder
 from chainrule.errors import ChainruleError, CompileError
@@ -35,7 +35,9 @@ from chainrule.messages import say
 # What object code may call besides itself. Anything else (Python's API, Numba's run time) is a bug of the generator.
 C_FUNCTIONS = frozenset({"memcpy", "memmove", "memset", threads.YIELD})
 MATH_FUNCTIONS = frozenset(
-    name + suffix for name in ("sin", "cos", "sincos", "pow", "exp2", "ldexp", "fmod", "floor", "fma") for suffix in ("", "f")
+    name + suffix
+    for name in ("sin", "cos", "sincos", "pow", "exp2", "ldexp", "fmod", "floor", "fma")
+    for suffix in ("", "f")
 )
 
 ENTRY = ctypes.CFUNCTYPE(
@@ -156,26 +158,30 @@ def _write(path: Path, data: bytes) -> bool:
 
 
 def _build(text: str, dtype: str, key: str, path: str) -> bytes:
-    """The object code of a text."""
+    """The object code of a text, with one visible function."""
+    return bytes(_target_machine().emit_object(optimized_module(text, dtype, _entry_name(key), path)))
+
+
+def optimized_module(text: str, dtype: str, entry: str = "epoch", path: str = "<chainrule>") -> llvm.ModuleRef:
+    """A text as LLVM's optimizer leaves it: what the object code is emitted from, to be looked at."""
     try:
         from chainrule.kernels.target import Lowered, lower
     except ImportError as error:
         raise CompileError(say("kernels.no_numba", reason=error, wanted="0.68")) from error
     names = namespace(dtype)
     try:
-        code = compile(_with_constants(text, path, names), path, "exec")
-        exec(code, names)  # the generator's own text, never a user's: formulas are parsed, and written anew
-    except SyntaxError as error:
-        raise CompileError(say("kernels.failed", reason=error, path=path)) from error
-    if "epoch" not in names:
-        raise CompileError(say("kernels.no_entry"))
-    try:
+        # The generator's own text, never a user's: formulas are parsed, and written anew.
+        exec(compile(_with_constants(text, path, names), path, "exec"), names)
+        if "epoch" not in names:
+            raise CompileError(say("kernels.no_entry"))
         lowered: Lowered = lower(names["epoch"])
     except ChainruleError:
         raise
     except Exception as error:  # Numba's errors have no common base that it promises to keep
         raise CompileError(say("kernels.failed", reason=error, path=path)) from error
-    return _emit(lowered.module, lowered.symbol, _entry_name(key), path)
+    _optimize(lowered.module, lowered.symbol, entry)
+    _check_symbols(lowered.module, path)
+    return lowered.module
 
 
 def _with_constants(text: str, path: str, names: dict[str, Any]) -> ast.Module:
@@ -188,13 +194,15 @@ def _with_constants(text: str, path: str, names: dict[str, Any]) -> ast.Module:
                 return ast.copy_location(ast.Constant(value), node)
             return node
 
-    return ast.fix_missing_locations(Replace().visit(ast.parse(text, path)))
+    tree = ast.parse(text, path)
+    Replace().visit(tree)
+    return ast.fix_missing_locations(tree)
 
 
 def namespace(dtype: str) -> dict[str, Any]:
     """The names that a generated text may use."""
-    from chainrule.kernels.target import kernel, make_memory
     from chainrule.kernels.scalars import make_scalars
+    from chainrule.kernels.target import kernel, make_memory
     from chainrule.kernels.tile import make_tile
 
     shape: TileShape = tile_shape(dtype)
@@ -211,8 +219,8 @@ def namespace(dtype: str) -> dict[str, Any]:
     }
 
 
-def _emit(module: llvm.ModuleRef, symbol: str, entry: str, path: str) -> bytes:
-    """Optimize a module and emit it, with `entry` as its one visible function."""
+def _optimize(module: llvm.ModuleRef, symbol: str, entry: str) -> None:
+    """Optimize a module as a whole: only `entry` is seen from outside."""
     module.link_in(llvm.parse_assembly(_entry_text(symbol, entry)))
     for function in module.functions:
         if not function.is_declaration and function.name != entry:
@@ -220,14 +228,11 @@ def _emit(module: llvm.ModuleRef, symbol: str, entry: str, path: str) -> bytes:
     for variable in module.global_variables:
         variable.linkage = llvm.Linkage.internal
     module.verify()
-    machine = _target_machine()
     tuning = llvm.create_pipeline_tuning_options(speed_level=3)
     tuning.loop_vectorization = True
     tuning.slp_vectorization = False
-    builder = llvm.create_pass_builder(machine, tuning)
+    builder = llvm.create_pass_builder(_target_machine(), tuning)
     builder.getModulePassManager().run(module, builder)
-    _check_symbols(module, path)
-    return bytes(machine.emit_object(module))
 
 
 def _entry_text(symbol: str, entry: str) -> str:

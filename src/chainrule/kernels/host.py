@@ -1,7 +1,7 @@
 """The machine that the kernels are compiled for: vector width, registers, cache sizes, cores.
 
 All of it comes from LLVM's own detection and the operating system, never from a table of CPU names. The environment
-variable CHAINRULE_VECTOR_BYTES (16, 32 or 64) forces narrower vectors, so that one machine can test the code of another.
+variable CHAINRULE_VECTOR_BYTES (16, 32 or 64) forces narrower vectors: so one machine tests the code of another.
 
 >>> tile_shape("float32").panel % tile_shape("float32").lanes
 0

@@ -8,8 +8,10 @@ Every instruction carries the one flag `afn`, which changes nothing here: Numba'
 flags only where it finds none, and `reassoc` would undo x - n·ln2 in two parts and log1p's correction. So what is
 written is what runs, in that order.
 
-All of them: NaN in, NaN out. The error bounds are in units in the last place (ulp) of the result's own format, measured
-against mpmath over the whole range; tests/kernels/test_scalars.py repeats the measurement.
+All of them: NaN in, NaN out; overflow gives infinity, underflow 0 by way of the denormal numbers. The error bounds in
+the docstrings are in units in the last place (ulp) of the result's own format, the larger of float32 (against float64,
+44 million numbers from all over its range) and float64 (against 80-bit and mpmath's numbers, over a million):
+tests/kernels/test_scalars.py holds each function to its docstring. What has none is exact.
 """
 
 from __future__ import annotations
@@ -73,7 +75,10 @@ FORMATS = {
         ln2_high=0.693359375,
         ln2_low=-2.1219444005469057e-04,
         erf_one=4.0,
-        exp=(0.5, 0.1666666716337204, 0.041666459292173386, 0.00833331048488617, 0.0013934089802205563, 0.0001989148004213348),
+        exp=(
+            0.5, 0.1666666716337204, 0.041666459292173386, 0.00833331048488617, 0.0013934089802205563,
+            0.0001989148004213348,
+        ),
         log=(0.6666666865348816, 0.40000125765800476, 0.28550398349761963, 0.23341943323612213),
         erf_small=(
             0.12837916612625122, -0.3761262595653534, 0.11283594369888306, -0.02685421146452427, 0.005189087241888046,
@@ -191,7 +196,8 @@ class Lane:
 
     def _call(self, name: str, *others: Lane) -> Lane:
         kind = self.value.type
-        function = self.builder.module.declare_intrinsic(name, [kind], ir.FunctionType(kind, [kind] * (1 + len(others))))
+        signature = ir.FunctionType(kind, [kind] * (1 + len(others)))
+        function = self.builder.module.declare_intrinsic(name, [kind], signature)
         return Lane(self.builder, self.builder.call(function, [self.value, *(o.value for o in others)]), self.format)
 
     # bits
@@ -224,7 +230,7 @@ def _scale_bits(x: Lane, t: Lane, add: int) -> ir.Value:
 
 
 def exp(x: Lane) -> Lane:
-    """eˣ = 2ⁿ·eʳ. Denormal results are rounded once; overflow gives infinity. Error: EXP."""
+    """eˣ = 2ⁿ·eʳ. Denormal results are rounded once; overflow gives infinity. Within 1.0 ulp."""
     f, b = x.format, x.builder
     kind = ir.IntType(f.bits)
     limited = x.of(f.exp_high).where(x > f.exp_high, x)
@@ -240,7 +246,8 @@ def exp(x: Lane) -> Lane:
 
 
 def expm1(x: Lane) -> Lane:
-    """eˣ - 1 = 2ⁿ·(eʳ - 1) + (2ⁿ - 1), without cancellation near 0. Error: EXPM1."""
+    """eˣ - 1 = 2ⁿ·(eʳ - 1) + (2ⁿ - 1), without cancellation near 0. Within 2.0 ulp; below the
+    smallest normal number within two of the smallest."""
     f, b = x.format, x.builder
     kind = ir.IntType(f.bits)
     lowest = -2.0 * f.mantissa  # e to that is far below half a unit of 1
@@ -277,7 +284,7 @@ def _log(k: Lane, f: Lane, correction: Lane | float) -> Lane:
 
 
 def log(x: Lane) -> Lane:
-    """Natural logarithm; log 0 = -∞, of a negative number NaN; denormals count. Error: LOG."""
+    """Natural logarithm; log 0 = -∞, of a negative number NaN; denormals count. Within 0.9 ulp."""
     f = x.format
     smallest = 2.0 ** (1 - f.bias)
     tiny = x < smallest
@@ -287,7 +294,7 @@ def log(x: Lane) -> Lane:
 
 
 def log1p(x: Lane) -> Lane:
-    """log(1 + x): what 1 + x loses in rounding is added back. log1p(-1) = -∞, below NaN. Error: LOG1P."""
+    """log(1 + x): what 1 + x loses in rounding is added back. log1p(-1) = -∞, below NaN. Within 0.9 ulp."""
     u = x + 1.0
     k, m = _split(u)
     # For x > 1 the part of 1 + x that was lost is 1 - (u - x), else x - (u - 1): the larger is subtracted first.
@@ -306,7 +313,7 @@ def _log_ends(x: Lane, result: Lane) -> Lane:
 
 
 def sqrt(x: Lane) -> Lane:
-    """The machine's own, correctly rounded."""
+    """The machine's own, correctly rounded: within 0.5 ulp."""
     return x._call("llvm.sqrt")
 
 
@@ -331,24 +338,24 @@ def relu(x: Lane) -> Lane:
 
 
 def tanh(x: Lane) -> Lane:
-    """-e/(e + 2) with e = expm1(-2|x|), and the sign of x. Error: TANH."""
+    """-e/(e + 2) with e = expm1(-2|x|), and the sign of x. Within 2.6 ulp."""
     e = expm1(x.magnitude() * -2.0)
     return (-e / (e + 2.0)).with_sign_of(x)
 
 
 def sigmoid(x: Lane) -> Lane:
-    """1/(1 + e⁻ˣ), from e to the power -|x|, which cannot overflow. Error: SIGMOID."""
+    """1/(1 + e⁻ˣ), from e to the power -|x|, which cannot overflow. Within 2.5 ulp."""
     e = exp(-x.magnitude())
     return x.of(1.0).where(x > 0.0, e) / (e + 1.0)
 
 
 def softplus(x: Lane) -> Lane:
-    """log(1 + eˣ) = max(x, 0) + log1p(e to the power -|x|). Error: SOFTPLUS."""
+    """log(1 + eˣ) = max(x, 0) + log1p(e to the power -|x|). Within 1.7 ulp."""
     return log1p(exp(-x.magnitude())) + x.where(x > 0.0, 0.0)
 
 
 def erf(x: Lane) -> Lane:
-    """x·P(x²) up to 1, then 1 - e^(-Q(x)), where Q fits -log(1 - erf). Error: ERF."""
+    """x·P(x²) up to 1, then 1 - e^(-Q(x)), where Q fits -log(1 - erf). Within 1.4 ulp."""
     f = x.format
     size = x.magnitude()
     square = x * x
@@ -359,12 +366,12 @@ def erf(x: Lane) -> Lane:
 
 
 def sin(x: Lane) -> Lane:
-    """The C library's: not vectorized."""
+    """The C library's, not vectorized. Within 1.0 ulp (glibc)."""
     return x._call("llvm.sin")
 
 
 def cos(x: Lane) -> Lane:
-    """The C library's: not vectorized."""
+    """The C library's, not vectorized. Within 1.0 ulp (glibc)."""
     return x._call("llvm.cos")
 
 
@@ -384,7 +391,7 @@ def minimum(x: Lane, y: Lane) -> Lane:
 
 
 def power(x: Lane, y: Lane) -> Lane:
-    """x to the power y for any y: the C library's, not vectorized."""
+    """x to the power y for any y: the C library's, not vectorized. Within 1.0 ulp (glibc)."""
     return x._call("llvm.pow", y)
 
 

@@ -1,8 +1,8 @@
 """Numba, cut down to what a compiled step needs: typing and lowering, nothing else.
 
-This is the only file that reaches into Numba's inside (0.68). A target of its own keeps each function's LLVM module as it
-was lowered, to be linked and optimized once by compile.py; and it loads a tenth of Numba's registries: pointers, numbers,
-ranges and mathematics, no arrays, strings or containers.
+This is the only file that reaches into Numba's inside (0.68). A target of its own keeps each function's LLVM module as
+it was lowered, to be linked and optimized once by compile.py; and it loads a tenth of Numba's registries: pointers,
+numbers, ranges and mathematics, no arrays, strings or containers.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Lowered:
     symbol: str
 
 
-class _Library(codegen.AOTCodeLibrary):  # type: ignore[misc]
+class _Library(codegen.AOTCodeLibrary):
     """One function's LLVM module, left as it is."""
 
     def _optimize_functions(self, ll_module: llvm.ModuleRef) -> None:
@@ -66,11 +66,11 @@ class _Library(codegen.AOTCodeLibrary):  # type: ignore[misc]
         pass
 
 
-class _Codegen(codegen.AOTCPUCodegen):  # type: ignore[misc]
+class _Codegen(codegen.AOTCPUCodegen):
     _library_class = _Library
 
 
-class _Context(cpu.CPUContext):  # type: ignore[misc]
+class _Context(cpu.CPUContext):
     """What lowering knows of the target."""
 
     def init(self) -> None:
@@ -87,21 +87,22 @@ class _Context(cpu.CPUContext):  # type: ignore[misc]
             fastmathpass.rewrite_module(mod, self.fastmath)
 
     def get_executable(self, library: Any, fndesc: Any, env: Any) -> Any:
-        # Functions are called from compiled code only. Numba wants a built-in callable, and tells functions apart by it.
+        # Nobody calls it: functions are called from compiled code only. But Numba tells functions apart by it, and
+        # wants it built in: the bound method of a new list is both.
         return [fndesc].copy
 
 
-class _Target(registry.CPUTarget):  # type: ignore[misc]
+class _Target(registry.CPUTarget):
     @cached_property
     def _toplevel_target_context(self) -> _Context:
         return _Context(self.typing_context, self._target_name)
 
 
-class _Dispatcher(registry.CPUDispatcher):  # type: ignore[misc]
+class _Dispatcher(registry.CPUDispatcher):
     targetdescr = _Target("chainrule")
 
 
-class _Chainrule(CPU):  # type: ignore[misc]
+class _Chainrule(CPU):
     """The name under which Numba finds this target while it types a call."""
 
 
@@ -163,7 +164,7 @@ def _make_cast(name: str) -> Any:
     return intrinsic(cast)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _at(context: Any, pointer: Any, index: Any) -> Any:
     """`at(pointer, index)`: a pointer to pointer[index]."""
     if not isinstance(pointer, types.CPointer):
@@ -179,7 +180,7 @@ def _make_stack(dtype: str) -> Any:
     """`stack(count)`: room for a constant count of numbers on the thread's stack, until the function returns."""
     number = getattr(types, dtype)
 
-    @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+    @intrinsic(prefer_literal=True)
     def stack(context: Any, count: Any) -> Any:
         if not isinstance(count, types.IntegerLiteral):
             return None

@@ -150,7 +150,7 @@ def run_team(
     stop: Callable[[], object],
     interval: float = 0.05,
 ) -> None:
-    """Run call(0) … call(threads - 1), each on a thread of its own, and call watch() every `interval` seconds meanwhile.
+    """Run call(0) … call(threads - 1), each on a thread of its own; meanwhile call watch() every `interval` seconds.
 
     `watch` runs on the caller's thread, and once more when all are done. Whatever it raises, a KeyboardInterrupt
     included, calls stop(), waits for the team and is raised again; so is what a call raised.
