@@ -10,7 +10,7 @@ def cache_folder() -> Path:
     """The user's cache folder for chainrule; the environment variable CHAINRULE_CACHE names another."""
     chosen = os.environ.get("CHAINRULE_CACHE")
     if chosen:
-        return Path(chosen)
+        return Path(chosen).expanduser()
     from platformdirs import user_cache_path
 
     return user_cache_path("chainrule", appauthor=False)

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 def epoch_order(rows: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """The rows in the order in which epoch number `epoch` (from 0) visits them: a permutation of range(rows)."""
-    generator = np.random.Generator(np.random.Philox(key=[seed, epoch]))
+    # The dtype is stated: a list with a seed of 2**63 or more would become float64 first, and merge such seeds.
+    key = np.array([seed, epoch], dtype=np.uint64)
+    generator = np.random.Generator(np.random.Philox(key=key))
     return generator.permutation(rows).astype(np.int64, copy=False)
 
 

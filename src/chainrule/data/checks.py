@@ -12,64 +12,84 @@ from chainrule.messages import say
 
 Array = np.ndarray[Any, Any]
 
-CHUNK_ROWS = 65_536  # rows looked at a time, so that a memory-mapped file is not held in memory whole
+CHUNK_NUMBERS = 2**20  # numbers looked at a time: the mask takes 1 MB, however large the memory-mapped file is
+SHOWN = 60  # characters of a wrong value that a message repeats
 
 
 def as_numbers(name: str, value: object, shape: tuple[int | None, ...] | None = None) -> Array:
     """The value as an array of finite numbers; `shape` (None: any size) is checked where it is given.
 
-    Integers and floats keep their dtype, so that a memory-mapped file of bytes is not copied; booleans become uint8.
+    Integers and floats keep their dtype, so that a memory-mapped file of bytes is not copied; booleans become uint8,
+    floats of other sizes float64, and foreign byte order this machine's.
     Raises: DataError for text, objects, complex or ragged values, NaN, infinity, nothing at all, another shape.
     """
-    try:
-        array = value if isinstance(value, np.ndarray) else np.asarray(value)
-    except (ValueError, TypeError):
-        raise DataError(say("data.ragged", name=name)) from None
-    if array.dtype.kind == "b":
-        array = array.astype(np.uint8)
-    if array.dtype.kind not in "iuf":
-        raise DataError(say("data.not_numbers", name=name, came=_kind(array)))
-    if array.dtype == np.float16 or array.dtype.itemsize > 8:
-        array = array.astype(np.float64)
+    array = _native(name, _array(name, value))
     if array.size == 0:
-        raise DataError(say("data.empty", name=name, came=array.shape))
+        raise DataError(say("data.empty", name=name, came=_written(array.shape)))
     if shape is not None and not _fits(array.shape, shape):
-        wanted = "(" + ", ".join("N" if s is None else str(s) for s in shape) + ")"
-        raise DataError(say("data.wrong_shape", name=name, came=array.shape, wanted=wanted))
+        raise DataError(say("data.wrong_shape", name=name, came=_written(array.shape), wanted=_written(shape)))
     if array.dtype.kind == "f":
         _check_finite(name, array)
     return array
 
 
-def _kind(array: Array) -> str:
-    first = array.reshape(-1)[:1]
-    return f"{array.dtype} ({first[0]!r})"[:60] if first.size else str(array.dtype)
+def _array(name: str, value: object) -> Array:
+    try:
+        return value if isinstance(value, np.ndarray) else np.asarray(value)
+    except (ValueError, TypeError):
+        raise DataError(say("data.ragged", name=name)) from None
+
+
+def _native(name: str, array: Array) -> Array:
+    """The same numbers in a dtype that the programs know."""
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8)
+    if array.dtype.kind not in "iuf":
+        raise DataError(say("data.not_numbers", name=name, came=_first(array)))
+    if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
+        with np.errstate(over="ignore"):  # a long double beyond float64 becomes infinity, which is reported as such
+            return array.astype(np.float64)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def _first(array: Array) -> str:
+    """The dtype and the first value, on one line, however its repr is written."""
+    if array.size == 0:
+        return str(array.dtype)
+    value = " ".join(repr(array.flat[:1].tolist()[0]).split())  # tolist: 'a', not np.str_('a')
+    return f"{array.dtype} ({value if len(value) <= SHOWN else value[: SHOWN - 1] + '…'})"
 
 
 def _fits(came: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
     return len(came) == len(wanted) and all(w in (None, c) for c, w in zip(came, wanted, strict=True))
 
 
+def _written(shape: tuple[int | None, ...]) -> str:
+    """(N, 784): an axis of any size is N."""
+    return "(" + ", ".join("N" if size is None else str(size) for size in shape) + ")"
+
+
 def _check_finite(name: str, array: Array) -> None:
     rows = array.reshape(1) if array.ndim == 0 else array
-    for start in range(0, len(rows), CHUNK_ROWS):
-        finite = np.isfinite(rows[start : start + CHUNK_ROWS])
+    step = max(1, CHUNK_NUMBERS * len(rows) // rows.size)
+    for start in range(0, len(rows), step):
+        chunk = rows[start : start + step]
+        finite = np.isfinite(chunk)
         if not finite.all():
-            place = np.argwhere(~finite)[0]
-            came = rows[start : start + CHUNK_ROWS][tuple(place)]
-            column = ", ".join(str(int(p)) for p in place[1:]) or "–"
-            raise DataError(say("data.not_finite", name=name, came=came, row=start + int(place[0]), column=column))
+            first = tuple(int(p) for p in np.argwhere(~finite)[0])
+            place = ", ".join(str(p) for p in (start + first[0], *first[1:]))
+            raise DataError(say("data.not_finite", name=name, came=chunk[first], place=place))
 
 
 def same_length(arrays: Mapping[str, Array]) -> None:
     """Raises: DataError where the arrays do not have one row for each sample."""
-    lengths = {name: len(array) for name, array in arrays.items()}
+    lengths = {name: array.shape[0] if array.ndim else 1 for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
-        raise DataError(say("data.lengths", came=", ".join(f"{n}: {c}" for n, c in lengths.items())))
+        raise DataError(say("data.lengths", came=", ".join(f"{name}: {rows}" for name, rows in lengths.items())))
 
 
 def as_classes(name: str, value: object, classes: int) -> Array:
-    """Class numbers 0 … classes - 1, as int64.
+    """Class numbers 0 … classes - 1, (N,) or (N, 1), as int64 (N,). Floats will do where they are whole.
 
     Raises: DataError, naming the first row that is no class.
     """
@@ -77,8 +97,10 @@ def as_classes(name: str, value: object, classes: int) -> Array:
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
-        raise DataError(say("data.wrong_shape", name=name, came=array.shape, wanted="(N)"))
-    good = (array >= 0) & (array < classes) & (array == np.floor(array))
+        raise DataError(say("data.wrong_shape", name=name, came=_written(array.shape), wanted="(N)"))
+    good = (array >= 0) & (array < classes)
+    if array.dtype.kind == "f":
+        good &= array == np.floor(array)
     if not good.all():
         row = int(np.argmin(good))
         raise DataError(say("data.not_a_class", name=name, came=array[row], row=row, last=classes - 1))
@@ -86,7 +108,12 @@ def as_classes(name: str, value: object, classes: int) -> Array:
 
 
 def one_hot(labels: Array, classes: int) -> Array:
-    """Rows with a 1 in the column of the label: (N,) → (N, classes), uint8."""
+    """Rows with a 1 in the column of the label: (N,) → (N, classes), uint8.
+
+    Example:
+    >>> one_hot(np.array([2, 0]), 3).tolist()
+    [[0, 0, 1], [1, 0, 0]]
+    """
     rows = np.zeros((len(labels), classes), dtype=np.uint8)
     rows[np.arange(len(labels)), labels] = 1
     return rows

@@ -1,4 +1,4 @@
-"""Files of numbers or images → rows: NumPy's .npy and .npz, IDX (.gz and .xz too), PNG and JPEG.
+"""Files of numbers or images → rows: NumPy's .npy and .npz, IDX (.gz and .xz too), PNG, JPEG and BMP.
 
 Nothing in a file is run (no pickles), and nothing larger than MAX_BYTES is unpacked.
 """
@@ -8,10 +8,13 @@ from __future__ import annotations
 import gzip
 import lzma
 import math
+import stat
 import struct
-import zipfile
+import warnings
+import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -21,29 +24,40 @@ from chainrule.messages import say
 Array = np.ndarray[Any, Any]
 
 MAX_BYTES = 4 * 2**30
-MAX_PIXELS = 50_000_000  # of one image
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp")
+MAX_PIXELS = 50_000_000  # of one image; below Pillow's own limits, of 89 (it warns) and 179 million (it refuses)
+PIECE_BYTES = 16 * 2**20  # read at a time: a header may promise 4 GB, and a file's few bytes should not reserve them
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+FORMATS = ("PNG", "JPEG", "BMP")  # Pillow reads fifty more, whatever the suffix says
+IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
 def read_rows(path: str | Path) -> Array:
     """One row per sample: (N, …) of a NumPy or IDX file; an image is one row of grey values, (1, rows, columns).
 
+    An .npz file holds one array, or one of the name x. Grey values are 0 to 255; transparency is not looked at.
     Raises: FileError, one line.
     """
     path = Path(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise _bad(path, "file_too_large", limit=MAX_BYTES)
-        if path.suffix.lower() in IMAGES:
-            return _image(path)
-        if path.suffix.lower() in (".npy", ".npz"):
-            return _numpy(path)
-        if "idx" in path.name.lower():
-            return _idx(path)
+        if not stat.S_ISREG(path.stat().st_mode):  # a folder; or a pipe, which would be waited for without end
+            raise _bad(path, "not_a_file")
+        return _reader(path)(path)
     except FileError:
         raise
-    except OSError as error:
-        raise _bad(path, "cannot_read", reason=error.strerror or type(error).__name__) from None
+    except FileNotFoundError:
+        raise _bad(path, "no_file") from None
+    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte in it
+        raise _bad(path, "cannot_read", reason=getattr(error, "strerror", None) or error) from None
+
+
+def _reader(path: Path) -> Callable[[Path], Array]:
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES:
+        return _image
+    if suffix in (".npy", ".npz"):
+        return _numpy
+    if "idx" in path.name.lower():
+        return _idx
     raise _bad(path, "unknown_format")
 
 
@@ -52,63 +66,97 @@ def _bad(path: Path, key: str, **values: object) -> FileError:
 
 
 def _image(path: Path) -> Array:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is the stricter one
+            image = Image.open(path, formats=FORMATS)
+        with image:
             if image.width * image.height > MAX_PIXELS:
-                raise _bad(path, "image_too_large", came=f"{image.width}×{image.height}", limit=MAX_PIXELS)
+                raise _bad(path, "image_too_large", limit=MAX_PIXELS)
+            if image.mode.startswith("I"):  # 16 bits a pixel, where convert("L") would make 255 of all above
+                return (np.asarray(image.convert("I")) // 257).astype(np.uint8)[None]
             return np.asarray(image.convert("L"), dtype=np.uint8)[None]
     except FileError:
         raise
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError, EOFError):
+    except Image.DecompressionBombError:
+        raise _bad(path, "image_too_large", limit=MAX_PIXELS) from None
+    except Exception as error:  # noqa: BLE001 (Pillow raises what it meets in a damaged file: SyntaxError, struct.error, …)
+        _raise_of_the_system(error)
         raise _bad(path, "not_an_image") from None
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise _bad(path, "not_an_image") from None  # Pillow says OSError for a truncated picture
 
 
 def _numpy(path: Path) -> Array:
+    """An .npy file is memory-mapped, an archive's array is unpacked; which of both it is, the content says."""
     try:
-        loaded = np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded as archive:
-            names = archive.files
-            name = "x" if "x" in names else names[0] if len(names) == 1 else None
-            if name is None:
-                raise _bad(path, "which_array", names=", ".join(names) or "–")
-            declared = sum(i.file_size for i in archive.zip.infolist())
-            if declared > MAX_BYTES:
-                raise _bad(path, "file_too_large", limit=MAX_BYTES)
-            return np.asarray(archive[name])
+        with open(path, "rb") as file:
+            archived = file.read(2) == b"PK"
+        loaded = _member(path) if archived else np.load(path, mmap_mode="r", allow_pickle=False)
     except FileError:
         raise
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile, MemoryError, SyntaxError):
+    except Exception as error:  # noqa: BLE001 (a damaged file raises what ast, tokenize, struct, zipfile and zlib raise)
+        _raise_of_the_system(error)
         raise _bad(path, "not_numbers_file") from None
+    if not isinstance(loaded, np.ndarray) or loaded.ndim == 0 or loaded.dtype.kind not in "biuf":
+        raise _bad(path, "not_numbers_file")
+    return loaded
+
+
+def _member(path: Path) -> Any:
+    # The file is opened here because np.load leaves it open where the archive is damaged.
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+        names = archive.files
+        name = "x" if "x" in names else names[0] if len(names) == 1 else None
+        if name is None:
+            raise _bad(path, "which_array", names=", ".join(names) or "–")
+        # What the archive declares is what zipfile unpacks at most.
+        if sum(member.file_size for member in archive.zip.infolist()) > MAX_BYTES:
+            raise _bad(path, "file_too_large", limit=MAX_BYTES)
+        return archive[name]
+
+
+def _raise_of_the_system(error: Exception) -> None:
+    """Raise again what the system said of the file (no permission, a bad disk) and no parser.
+
+    Parsers raise OSError too, for a truncated file, but without an errno.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        raise error
 
 
 def _idx(path: Path) -> Array:
     """IDX: two zeros, a type, the number of dimensions, the sizes, then the numbers, all big-endian."""
-    opener = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix.lower(), open)
-    types = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+    opener: Any = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix.lower(), open)
     try:
         with opener(path, "rb") as file:
-            head = file.read(4)
-            if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in types or not 1 <= head[3] <= 8:
-                raise _bad(path, "not_idx")
-            sizes = file.read(4 * head[3])
-            if len(sizes) < 4 * head[3]:
-                raise _bad(path, "not_idx")
-            shape = struct.unpack(f">{head[3]}I", sizes)
-            dtype = np.dtype(types[head[2]])
+            shape, dtype = _idx_header(path, file)
             wanted = math.prod(shape) * dtype.itemsize
             if wanted > MAX_BYTES:
                 raise _bad(path, "file_too_large", limit=MAX_BYTES)
-            content = file.read(wanted + 1)
-    except (EOFError, gzip.BadGzipFile, lzma.LZMAError, ValueError):
+            content = _read_at_most(file, wanted + 1)  # one more: a file that goes on is not what its header says
+    except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error):
         raise _bad(path, "not_idx") from None
     if len(content) != wanted:
         raise _bad(path, "not_idx")
-    return np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+    return np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+
+
+def _idx_header(path: Path, file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    start = file.read(4)
+    if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in IDX_TYPES or not 1 <= start[3] <= 8:
+        raise _bad(path, "not_idx")
+    sizes = file.read(4 * start[3])
+    if len(sizes) < 4 * start[3]:
+        raise _bad(path, "not_idx")
+    return struct.unpack(f">{start[3]}I", sizes), np.dtype(IDX_TYPES[start[2]])
+
+
+def _read_at_most(file: IO[bytes], limit: int) -> bytearray:
+    content = bytearray()
+    while len(content) < limit:
+        piece = file.read(min(PIECE_BYTES, limit - len(content)))
+        if not piece:
+            break
+        content += piece
+    return content

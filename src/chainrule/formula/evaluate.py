@@ -6,6 +6,7 @@ in complex128. It computes what is written: the stable forms are simplify.py's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,8 @@ from chainrule.formula.expr import (
 from chainrule.formula.functions import FUNCTIONS
 from chainrule.formula.system import System
 from chainrule.messages import say
+
+MAX_OPERANDS = 16  # NumPy's einsum takes 32, of 32 indices in all
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
@@ -70,11 +73,10 @@ def evaluate(
     array([1., 2.])
     """
     with np.errstate(all="ignore"):
-        value = _Evaluator(arrays, sizes or {}, scalars or {}).value(expr)
-        shape = tuple(
-            value.array.shape[value.axes.index(a)] if a in value.axes else (sizes or {})[a] for a in axes
-        )
-        return np.array(np.broadcast_to(value.along(axes), shape))
+        evaluator = _Evaluator(arrays, sizes or {}, scalars or {})
+        value = evaluator.value(expr)
+        shape = [value.array.shape[value.axes.index(a)] if a in value.axes else evaluator.size(a) for a in axes]
+        return np.array(np.broadcast_to(evaluator.inexact(value).along(axes), shape))
 
 
 def run_system(
@@ -103,9 +105,9 @@ class _Evaluator:
                     raise ShapeError(say("formula.hyper_unknown", name=name))
                 return _Value(np.asarray(self.scalars[name], dtype=self._real()), ())
             case Size(index):
-                return _Value(np.asarray(float(self._size(index)), dtype=self._real()), ())
+                return _Value(np.asarray(float(self.size(index)), dtype=self._real()), ())
             case Position(index):
-                return _Value(np.arange(self._size(index)), (index,))
+                return _Value(np.arange(self.size(index)), (index,))
             case Element(tensor, slots):
                 return self._element(self.arrays[tensor], slots)
             case Delta(left, right):
@@ -119,21 +121,29 @@ class _Evaluator:
             case Apply(function, arguments):
                 return self._spread(FUNCTIONS[function].value, *arguments)
             case Compare(operator, left, right):
-                return self._spread(lambda a, b: _compare(operator, a, b).astype(self._real()), left, right)
+                # Whole numbers are compared as they are: a float32 cannot tell class 16777217 from 16777216.
+                sides = self.value(left), self.value(right)
+                return self._join(lambda a, b: _compare(operator, a, b).astype(self._real()), *sides)
             case Where(condition, yes, no):
                 return self._spread(lambda c, y, n: np.where(c != 0, y, n), condition, yes, no)
             case Reduction("sum", indices, Mul(factors)):
-                return self._einsum(indices, [self.value(f) for f in factors])
+                return self._einsum(indices, [self.inexact(self.value(f)) for f in factors])
             case Reduction(kind, indices, body):
-                return self._reduce(kind, indices, self.value(body))
+                return self._reduce(kind, indices, self.inexact(self.value(body)))
             case Normalized(kind, index, body):
-                return self._normalize(kind, index, self.value(body))
+                return self._normalize(kind, index, self.inexact(self.value(body)))
         raise AssertionError(f"unknown node {type(expr).__name__}")
+
+    def inexact(self, value: _Value) -> _Value:
+        """Labels, pixels and positions to compute with: bytes would overflow, int64 make float64 of float32."""
+        if value.array.dtype.kind not in "biu":
+            return value
+        return _Value(value.array.astype(self._real()), value.axes)
 
     def _real(self) -> np.dtype[Any]:
         return np.zeros(0, self.dtype).real.dtype
 
-    def _size(self, index: str) -> int:
+    def size(self, index: str) -> int:
         index = base_index(index)
         if index not in self.sizes:
             raise ShapeError(say("formula.size_unknown", index=index))
@@ -150,43 +160,44 @@ class _Evaluator:
 
     def _delta(self, left: str | int, right: str | int) -> _Value:
         def positions(slot: str | int) -> _Value:
-            return _Value(np.asarray(slot), ()) if isinstance(slot, int) else _Value(np.arange(self._size(slot)), (slot,))
+            if isinstance(slot, int):
+                return _Value(np.asarray(slot), ())
+            return _Value(np.arange(self.size(slot)), (slot,))
 
         return self._join(lambda a, b: (a == b).astype(self._real()), positions(left), positions(right))
 
     def _spread(self, function: Callable[..., Any], *parts: Expr) -> _Value:
-        return self._join(function, *(self.value(p) for p in parts))
+        return self._join(function, *(self.inexact(self.value(p)) for p in parts))
 
     def _join(self, function: Callable[..., Any], *values: _Value) -> _Value:
         axes = tuple(dict.fromkeys(a for v in values for a in v.axes))
         return _Value(np.asarray(function(*(v.along(axes) for v in values))), axes)
 
     def _einsum(self, indices: tuple[str, ...], values: list[_Value]) -> _Value:
+        while len(values) > MAX_OPERANDS:
+            values = [self._join(_product, *values[:MAX_OPERANDS]), *values[MAX_OPERANDS:]]
         axes = tuple(dict.fromkeys(a for v in values for a in v.axes))
         kept = tuple(a for a in axes if a not in indices)
         operands: list[Any] = []
         for v in values:
-            array = v.array.astype(self.dtype) if v.array.dtype.kind in "biu" else v.array
-            operands += [array, [axes.index(a) for a in v.axes]]
+            operands += [v.array, [axes.index(a) for a in v.axes]]
         result = np.einsum(*operands, [axes.index(a) for a in kept])
-        repeats = [self._size(i) for i in indices if i not in axes]  # Σ_i over what has no i
-        return _Value(np.asarray(result * np.prod(repeats) if repeats else result), kept)
+        repeats = math.prod(self.size(i) for i in indices if i not in axes)  # Σ_i over what has no i
+        return _Value(np.asarray(result * repeats), kept)
 
     def _reduce(self, kind: str, indices: tuple[str, ...], value: _Value) -> _Value:
         missing = tuple(i for i in indices if i not in value.axes)
         if missing:
-            shape = tuple(self._size(i) for i in missing)
-            value = _Value(
-                np.broadcast_to(value.array.reshape(*value.array.shape, *(1,) * len(shape)), (*value.array.shape, *shape)),
-                (*value.axes, *missing),
-            )
+            shape = tuple(self.size(i) for i in missing)
+            widened = value.array.reshape(*value.array.shape, *(1,) * len(shape))
+            value = _Value(np.broadcast_to(widened, (*value.array.shape, *shape)), (*value.axes, *missing))
         axes = tuple(value.axes.index(i) for i in indices)
         kept = tuple(a for a in value.axes if a not in indices)
         return _Value(np.asarray(_REDUCE[kind](value.array, axes)), kept)
 
     def _normalize(self, kind: str, index: str, value: _Value) -> _Value:
         if index not in value.axes:
-            value = _Value(np.repeat(value.array[..., None], self._size(index), axis=-1), (*value.axes, index))
+            value = _Value(np.repeat(value.array[..., None], self.size(index), axis=-1), (*value.axes, index))
         axis = (value.axes.index(index),)
         shifted = value.array - _extreme(np.max, value.array, axis, keepdims=True)
         total = np.sum(np.exp(shifted), axis=axis, keepdims=True)
@@ -194,20 +205,17 @@ class _Evaluator:
 
 
 def _product(*arrays: Array) -> Array:
-    result = arrays[0]
-    for array in arrays[1:]:
-        result = result * array
-    return result
+    return np.asarray(math.prod(arrays[1:], start=arrays[0]))
 
 
 def _power(base: Array, exponent: Array) -> Array:
-    if exponent.ndim == 0 or exponent.size == 1:
-        e = complex(exponent.reshape(())).real
+    if exponent.size == 1 and np.all(np.isfinite(exponent)) and not np.any(np.imag(exponent)):
+        e = float(np.real(exponent.reshape(-1)[0]))  # a complex step that moves the exponent takes the last line
         if e == 0.5:
-            return np.sqrt(base)
-        if e == int(e):
-            return np.power(base, int(e)) if e > 0 else 1 / np.power(base, int(-e))
-    return np.power(base, exponent)
+            return np.asarray(np.sqrt(base))
+        if e == int(e) and abs(e) < 2**31:
+            return np.asarray(np.power(base, int(e)) if e > 0 else 1 / np.power(base, int(-e)))
+    return np.asarray(np.power(base, exponent))
 
 
 def _compare(operator: str, left: Array, right: Array) -> Array:
@@ -223,12 +231,14 @@ def _extreme(choose: Callable[..., Any], array: Array, axes: tuple[int, ...], *,
     if np.iscomplexobj(array):
         mask = real == best
         best = np.sum(array * mask, axis=axes, keepdims=True) / np.sum(mask, axis=axes, keepdims=True)
-    return best if keepdims else np.squeeze(best, axis=axes)
+    return np.asarray(best if keepdims else np.squeeze(best, axis=axes))
 
 
 def _logsumexp(array: Array, axes: tuple[int, ...]) -> Array:
     top = _extreme(np.max, array, axes, keepdims=True)
-    return np.squeeze(top + np.log(np.sum(np.exp(array - top), axis=axes, keepdims=True)), axis=axes)
+    top = np.where(np.isfinite(top), top, 0)  # the sum of nothing but exp(-inf) is 0, and no NaN
+    total = np.sum(np.exp(array - top), axis=axes, keepdims=True)
+    return np.asarray(np.squeeze(top + np.log(total), axis=axes))
 
 
 _REDUCE: dict[str, Callable[[Array, tuple[int, ...]], Any]] = {

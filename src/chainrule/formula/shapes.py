@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Iterator, Mapping
 
-from chainrule.errors import ShapeError
-from chainrule.formula.expr import Element, index_names, walk
+from chainrule.errors import Place, ShapeError
+from chainrule.formula.expr import Element, Expr, index_names, walk
 from chainrule.formula.system import System, Tensor
 from chainrule.messages import say
 
-MAX_ENTRIES = 2**31 - 1  # of one parameter: 8 GiB of float32
+MAX_ENTRIES = 2**31 - 1  # of one tensor: 8 GiB of float32
 
 
 class Sizes:
@@ -25,7 +27,7 @@ class Sizes:
             if tensor.initial is not None and tensor.initial.values is not None:
                 self._learn_literal(tensor)
 
-    def learn(self, index: str, size: int, source: str) -> None:
+    def learn(self, index: str, size: int, source: str, place: Place | None = None) -> None:
         """Note a size. Raises: ShapeError where it contradicts what is known, naming both places."""
         before = self.known.get(index)
         if before is not None and before != size:
@@ -37,16 +39,17 @@ class Sizes:
                     first_from=self.said_by[index],
                     second=size,
                     second_from=source,
-                )
+                ),
+                place,
             )
         self.known[index] = size
         self.said_by.setdefault(index, source)
 
-    def learn_shape(self, tensor: Tensor, shape: tuple[int, ...], source: str) -> None:
+    def learn_shape(self, tensor: Tensor, shape: tuple[int, ...], source: str, place: Place | None = None) -> None:
         """Note the sizes that an array of this tensor brings, the sample axis aside."""
         indices = [i for i in tensor.indices if i != self.system.samples]
         for index, size in zip(indices, shape, strict=True):
-            self.learn(index, size, source)
+            self.learn(index, size, source, place)
 
     def _learn_literal(self, tensor: Tensor) -> None:
         assert tensor.initial is not None
@@ -54,37 +57,32 @@ class Sizes:
         if shape is None or (shape and len(shape) != len(tensor.indices)):
             raise ShapeError(say("formula.values_shape", name=tensor.name, wanted=len(tensor.indices)), tensor.place)
         if shape:
-            self.learn_shape(tensor, shape, say("formula.from_values", name=tensor.name))
-
-    def check_fixed_slots(self) -> None:
-        """x[7] needs an index of more than 7 values."""
-        for equation in self.system.equations:
-            for node in walk(equation.value):
-                if isinstance(node, Element):
-                    for slot, index in zip(node.slots, self.system.tensors[node.tensor].indices, strict=True):
-                        if isinstance(slot, int) and slot >= self.known.get(index, slot + 1):
-                            text = f"{node.tensor}[{slot}]"
-                            raise ShapeError(
-                                say("formula.slot_out_of_range", element=text, index=index, size=self.known[index]),
-                                equation.place,
-                            )
+            self.learn_shape(tensor, shape, say("formula.from_values", name=tensor.name), tensor.place)
 
     def spread(self) -> None:
         """Sizes that follow from a tensor used under other index names: W[j, i] declared as W[a, b]."""
         before = -1
         while before != len(self.known):
             before = len(self.known)
-            for equation in self.system.equations:
-                for node in walk(equation.value):
-                    if isinstance(node, Element):
-                        for slot, index in zip(node.slots, self.system.tensors[node.tensor].indices, strict=True):
-                            if not isinstance(slot, str) or slot == index:
-                                continue
-                            source = say("formula.from_use", name=node.tensor, index=index)
-                            if slot in self.known:
-                                self.learn(index, self.known[slot], source)
-                            elif index in self.known:
-                                self.learn(slot, self.known[index], source)
+            for node, place in self._elements():
+                for slot, index in zip(node.slots, self.system.tensors[node.tensor].indices, strict=True):
+                    if not isinstance(slot, str) or slot == index or self.system.samples in (slot, index):
+                        continue
+                    source = say("formula.from_use", name=node.tensor, index=index)
+                    if slot in self.known:
+                        self.learn(index, self.known[slot], source, place)
+                    elif index in self.known:
+                        self.learn(slot, self.known[index], source, place)
+
+    def check_fixed_slots(self) -> None:
+        """x[7] needs an index of more than 7 values."""
+        for node, place in self._elements():
+            for slot, index in zip(node.slots, self.system.tensors[node.tensor].indices, strict=True):
+                if isinstance(slot, int) and slot >= self.known.get(index, slot + 1):
+                    text = f"{node.tensor}[{', '.join(str(s) for s in node.slots if s != self.system.samples)}]"
+                    raise ShapeError(
+                        say("formula.slot_out_of_range", element=text, index=index, size=self.known[index]), place
+                    )
 
     def missing(self) -> list[str]:
         """Indices of the system that have no size yet, the sample axis aside."""
@@ -93,8 +91,8 @@ class Sizes:
             names |= dict.fromkeys(tensor.indices)
             if tensor.classes:
                 names[tensor.classes] = None
-        for equation in self.system.equations:
-            names |= dict.fromkeys(sorted(index_names(equation.value)))
+        for expr, _ in self._expressions():
+            names |= dict.fromkeys(sorted(index_names(expr)))
         return [i for i in names if i not in self.known and i != self.system.samples]
 
     def require(self) -> Mapping[str, int]:
@@ -102,15 +100,41 @@ class Sizes:
         self.spread()
         missing = self.missing()
         if missing:
-            raise ShapeError(say("formula.size_unknown", index=missing[0]))
+            raise ShapeError(say("formula.size_unknown", index=missing[0]), self._place_of(missing[0]))
         self.check_fixed_slots()
-        for tensor in self.system.of_role("parameter", "state"):
-            entries = 1
-            for index in tensor.indices:
-                entries *= self.known[index]
+        for tensor in self.system.tensors.values():
+            entries = math.prod(self.known[i] for i in tensor.indices if i != self.system.samples)
             if entries > MAX_ENTRIES:
-                raise ShapeError(say("formula.too_large", name=tensor.name, came=entries, limit=MAX_ENTRIES), tensor.place)
+                message = say("formula.too_large", name=tensor.name, came=entries, limit=MAX_ENTRIES)
+                raise ShapeError(message, tensor.place)
         return dict(self.known)
+
+    def _expressions(self) -> Iterator[tuple[Expr, Place | None]]:
+        """Every expression of the system, left sides of updates included, with its place."""
+        for equation in self.system.equations:
+            yield equation.value, equation.place
+        for update in self.system.updates:
+            yield update.target, update.place
+            yield update.value, update.place
+        for fact in self.system.facts:
+            yield fact.left, fact.place
+            yield fact.right, fact.place
+
+    def _elements(self) -> Iterator[tuple[Element, Place | None]]:
+        for expr, place in self._expressions():
+            for node in walk(expr):
+                if isinstance(node, Element):
+                    yield node, place
+
+    def _place_of(self, index: str) -> Place | None:
+        """Where an index stands first: in a tensor's declaration, else in a line that uses it."""
+        declared = ((t.place, {*t.indices, t.classes}) for t in self.system.tensors.values())
+        used = ((place, index_names(expr)) for expr, place in self._expressions())
+        place = next((place for places in (declared, used) for place, names in places if index in names), None)
+        if place is None:
+            return None
+        within = re.compile(rf"(?<!\w){re.escape(index)}(?!\w)").search(place.text, place.column)
+        return place if within is None else Place(place.line, within.start() + 1, place.text)
 
 
 def nested_shape(values: object) -> tuple[int, ...] | None:

@@ -27,6 +27,7 @@ from chainrule.formula.expr import (
     Symbol,
     Where,
     base_index,
+    free_indices,
     scaled,
     split_coefficient,
     tensors,
@@ -209,7 +210,10 @@ def _flipped(power: Power) -> Expr:
 
 def equation_text(equation: Equation, samples: str = "n") -> str:
     printer = Printer(samples)
-    return f"{printer.text(equation.target)} = {printer.text(equation.value)}"
+    left = printer.text(equation.target)
+    if samples in equation.target.slots and samples not in free_indices(equation.value):
+        left = Printer("").text(equation.target)  # nothing on the right says that this has a sample axis
+    return f"{left} = {printer.text(equation.value)}"
 
 
 def update_text(update: Update, samples: str = "n") -> str:
@@ -269,14 +273,18 @@ def _declaration(tensor: Tensor, system: System) -> str:
             initial = tensor.initial
             value = f" = {initial_text(initial)}" if initial and (initial.name or initial.values is not None) else ""
             return f"{tensor.role} {name}{value}"
-    first = next((t for t in system.of_role("input", "target")), None)
-    own = [f for f in system.facts if _facts_tensor(f, system) == tensor.name]
-    if first is not None and tensor.name == first.name:
-        own += [f for f in system.facts if _facts_tensor(f, system) is None]
-    return ", ".join([f"{tensor.role} {name}", *(fact_text(f, system.samples) for f in own)])
+    return ", ".join([f"{tensor.role} {name}", *(fact_text(f, system.samples) for f in _facts_of(tensor, system))])
 
 
-def _facts_tensor(fact: Fact, system: System) -> str | None:
-    """The input or target that a fact is about: the first one in it."""
-    names = [*tensors(fact.left), *tensors(fact.right)]
-    return next((n for n in names if system.tensors[n].role in ("input", "target")), None)
+def _facts_of(tensor: Tensor, system: System) -> list[Fact]:
+    """The facts to write after a declaration: those about it, and later ones about tensors above, to keep the order."""
+    declared = [t.name for t in system.of_role("input", "target")]
+    line = 0
+    found = []
+    for fact in system.facts:
+        names = [*tensors(fact.left), *tensors(fact.right)]
+        own = next((declared.index(n) for n in names if n in declared), 0)
+        line = max(line, own)
+        if declared[line] == tensor.name:
+            found.append(fact)
+    return found

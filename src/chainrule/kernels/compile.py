@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,6 @@ class Compiled:
     seconds: float
     from_cache: bool
     path: Path | None
-    _engine: Any = field(repr=False)  # owns the memory that the code lies in
 
 
 def compile_source(text: str, dtype: str) -> Compiled:
@@ -106,9 +105,9 @@ def _load_or_build(text: str, dtype: str, key: str, started: float) -> Compiled:
         code = _build(text, dtype, key, str(path or f"<chainrule {key[:8]}>"))
         if written:
             _write(written.with_suffix(".object"), MAGIC + bytes.fromhex(key) + hashlib.sha256(code).digest() + code)
-    engine, entry = _load(code, _entry_name(key))
+    entry = _load(code, _entry_name(key))
     kept = path if path and path.exists() else None
-    return Compiled(entry, text, time.perf_counter() - started, from_cache, kept, engine)
+    return Compiled(entry, text, time.perf_counter() - started, from_cache, kept)
 
 
 # the cache
@@ -165,7 +164,7 @@ def _build(text: str, dtype: str, key: str, path: str) -> bytes:
 def optimized_module(text: str, dtype: str, entry: str = "epoch", path: str = "<chainrule>") -> llvm.ModuleRef:
     """A text as LLVM's optimizer leaves it: what the object code is emitted from, to be looked at."""
     try:
-        from chainrule.kernels.target import Lowered, lower
+        from chainrule.kernels.target import NO_ESTIMATES, Lowered, lower
     except ImportError as error:
         raise CompileError(say("kernels.no_numba", reason=error, wanted="0.68")) from error
     names = namespace(dtype)
@@ -179,7 +178,7 @@ def optimized_module(text: str, dtype: str, entry: str = "epoch", path: str = "<
         raise
     except Exception as error:  # Numba's errors have no common base that it promises to keep
         raise CompileError(say("kernels.failed", reason=error, path=path)) from error
-    _optimize(lowered.module, lowered.symbol, entry)
+    _optimize(lowered.module, lowered.symbol, NO_ESTIMATES, entry)
     _check_symbols(lowered.module, path)
     return lowered.module
 
@@ -219,9 +218,9 @@ def namespace(dtype: str) -> dict[str, Any]:
     }
 
 
-def _optimize(module: llvm.ModuleRef, symbol: str, entry: str) -> None:
+def _optimize(module: llvm.ModuleRef, symbol: str, attributes: str, entry: str) -> None:
     """Optimize a module as a whole: only `entry` is seen from outside."""
-    module.link_in(llvm.parse_assembly(_entry_text(symbol, entry)))
+    module.link_in(llvm.parse_assembly(_entry_text(symbol, entry, attributes)))
     for function in module.functions:
         if not function.is_declaration and function.name != entry:
             function.linkage = llvm.Linkage.internal
@@ -235,11 +234,12 @@ def _optimize(module: llvm.ModuleRef, symbol: str, entry: str) -> None:
     builder.getModulePassManager().run(module, builder)
 
 
-def _entry_text(symbol: str, entry: str) -> str:
+def _entry_text(symbol: str, entry: str, attributes: str) -> str:
     """A plain C function around Numba's, which returns a status and writes its result through a pointer."""
     return f"""
         declare i32 @"{symbol}"(ptr, ptr, i64, i64, ptr, ptr, ptr, ptr)
-        define i64 @"{entry}"(i64 %thread, i64 %threads, ptr %address, ptr %number, ptr %scalar, ptr %control) {{
+        define i64 @"{entry}"(i64 %thread, i64 %threads, ptr %address, ptr %number, ptr %scalar, ptr %control)
+                {attributes} {{
             %result = alloca i64
             %exception = alloca ptr
             store i64 0, ptr %result
@@ -270,12 +270,14 @@ def _check_symbols(module: llvm.ModuleRef, path: str) -> None:
 # loading
 
 
-def _load(code: bytes, entry: str) -> tuple[llvm.ExecutionEngine, Callable[..., int]]:
+def _load(code: bytes, entry: str) -> Callable[..., int]:
     """Object code as a function. Needs llvmlite only."""
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    return engine, ENTRY(engine.get_function_address(entry))
+    function = ENTRY(engine.get_function_address(entry))
+    vars(function)["engine"] = engine  # it owns the memory that the code lies in: who holds the function holds it too
+    return function
 
 
 def _target_machine() -> llvm.TargetMachine:

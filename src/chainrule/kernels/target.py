@@ -37,6 +37,9 @@ OPTIONS = {
     "no_cfunc_wrapper": True,
 }
 
+# With `arcp`, LLVM would make 1/√x from x86's estimate and a Newton step: NaN at 0 and ∞, wrong at denormal numbers.
+NO_ESTIMATES = '"reciprocal-estimates"="none"'
+
 # epoch(thread, threads, address, number, scalar, control)
 EPOCH = types.int64(
     types.int64,
@@ -85,11 +88,24 @@ class _Context(cpu.CPUContext):
     def post_lowering(self, mod: ir.Module, library: Any) -> None:
         if self.fastmath:
             fastmathpass.rewrite_module(mod, self.fastmath)
+        for function in mod.functions:
+            if function.blocks:
+                # Past llvmlite's list of known attributes, which has none of the form "name"="value".
+                set.add(function.attributes, NO_ESTIMATES)
+            if _has_loop(function):
+                # A call costs nothing beside a loop; one function with all loops in it would cost LLVM minutes.
+                function.attributes.add("noinline")
 
     def get_executable(self, library: Any, fndesc: Any, env: Any) -> Any:
         # Nobody calls it: functions are called from compiled code only. But Numba tells functions apart by it, and
         # wants it built in: the bound method of a new list is both.
         return [fndesc].copy
+
+
+def _has_loop(function: ir.Function) -> bool:
+    """Whether a block jumps back: Numba writes blocks in the order of the source."""
+    place = {block: n for n, block in enumerate(function.blocks)}
+    return any(place.get(target, n + 1) <= n for n, b in enumerate(function.blocks) for target in b.terminator.operands)
 
 
 class _Target(registry.CPUTarget):
@@ -118,7 +134,7 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 
 # What Numba compiles on its own account (the bodies behind some built-in names) goes the same way.
-jit_registry[_Chainrule] = lambda *positions, **options: kernel
+jit_registry[_Chainrule] = lambda *_, **__: kernel
 
 
 def lower(epoch: Callable[..., Any]) -> Lowered:
@@ -127,8 +143,6 @@ def lower(epoch: Callable[..., Any]) -> Lowered:
     with global_compiler_lock:
         dispatcher.compile(EPOCH)
         result = dispatcher.overloads[EPOCH.args]
-        if result.signature.return_type != types.int64:
-            raise TypeError(f"epoch returns {result.signature.return_type}, not int64")
         result.library.finalize()
         return Lowered(result.library._final_module, result.fndesc.mangled_name)
 

@@ -197,7 +197,7 @@ class _Team:
             return
         try:
             self.call(thread)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 (whatever it is, run_team raises it in the caller)
             self.errors.append(error)
 
     def wait(self, seconds: float) -> bool:

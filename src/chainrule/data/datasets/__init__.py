@@ -1,34 +1,6 @@
 """Data sets by name. MNIST lies in the package; others come later."""
 
-from __future__ import annotations
+from chainrule.data.datasets.dataset import Dataset, Split
+from chainrule.data.datasets.mnist import CacheWarning, load_mnist
 
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-
-Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True)
-class Split:
-    """Images (N, pixels) as bytes 0 to 255, row by row, and their class numbers (N,)."""
-
-    images: Array
-    labels: Array
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A data set for classification: `image_shape` is (rows, columns)."""
-
-    name: str
-    train: Split
-    test: Split
-    image_shape: tuple[int, int]
-    classes: int
-
-
-from chainrule.data.datasets.mnist import load_mnist  # noqa: E402 (mnist.py needs the classes above)
-
-__all__ = ["Dataset", "Split", "load_mnist"]
+__all__ = ["CacheWarning", "Dataset", "Split", "load_mnist"]
