@@ -1,9 +1,20 @@
-# Every target sets up what it needs: .venv is made, and made again when pyproject.toml changes.
+# Every target sets up what it needs. What is installed is installed again only when pyproject.toml changes.
+#
+#   make test PYTHON=python3.12    with another Python: .venv is made anew where it has a different version
+#   make test VENV=/tmp/venv       with the environment in another place
 
-PYTHON ?= python3
-VENV   := .venv
-BIN    := $(VENV)/bin
-JOBS   ?= 2
+VENV := .venv
+BIN  := $(VENV)/bin
+JOBS ?= 2
+# Without a choice, the Python of an environment that is there; else the system's.
+PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
+# The stamps carry the version, so that another Python is another environment.
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+
+MADE      := $(VENV)/made-$(VERSION)
+INSTALLED := $(VENV)/installed-$(VERSION)
+DEVELOPED := $(VENV)/developed-$(VERSION)
+PIP       := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help train test check soak format clean
@@ -11,36 +22,40 @@ JOBS   ?= 2
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-train: $(VENV)/installed ## train the two-layer digit network on MNIST; leaves runs/digits
+train: $(INSTALLED) ## train the two-layer digit network on MNIST; leaves runs/digits
 	$(BIN)/chainrule train mnist --network examples/digits.formula --epochs 5 --batch-size 128 --optimizer rmsprop --out runs/digits
 
-test: $(VENV)/developed check ## format, lint, types, import contract, then all tests and doctests
+test: check ## format, lint, types, import contract, then all tests and doctests
 	$(BIN)/python -m pytest -n $(JOBS) -q
 
-check: $(VENV)/developed ## format, lint, types, import contract
+check: $(DEVELOPED) ## format, lint, types, import contract
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-soak: $(VENV)/developed ## the long tests
+soak: $(DEVELOPED) ## the long tests
 	$(BIN)/python -m pytest -n $(JOBS) -q -m soak
 
-format: $(VENV)/developed ## format the code
+format: $(DEVELOPED) ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean: ## remove what can be made again
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
 
-$(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'chainrule needs Python 3.11 or later: make PYTHON=python3.12 …'; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-
-$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+# An environment of this version that works is kept; one that a broken or another Python left is made anew.
+$(MADE):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "chainrule needs Python 3.11 or later, and $(PYTHON) is not: make PYTHON=python3.12 …" >&2; exit 1; }
+	@test "$$($(BIN)/python -c 'import pip, sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = "$(VERSION)" || \
+	  $(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
-$(VENV)/developed: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@touch $@ $(VENV)/installed
+$(INSTALLED): pyproject.toml | $(MADE)
+	$(PIP) --editable .
+	@touch $@
+
+$(DEVELOPED): pyproject.toml | $(MADE)
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(INSTALLED)

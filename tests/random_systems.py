@@ -1,4 +1,4 @@
-"""Random networks as formula texts, drawn from a numpy generator, with names of their own so that many fit one module.
+"""Random networks as formula texts, drawn from a numpy generator, with names of their own: several fit one module.
 
 What they mix: one to three layers, sizes down to 1, weights in either orientation, shared and transposed weights, skip
 connections, a diagonal A[j, j], fixed entries, a product of three tensors, sums of sums, penalties, every activation and
@@ -52,7 +52,12 @@ def draw(rng: np.random.Generator, number: int, rows: int, activation: str = "",
     domain, kind = DOMAIN.get(loss, (ANY, "real"))
     if kind in ("distribution", "label"):
         size["k"] = max(size["k"], 2)
-    lines = ["input x[i]", row.target, "parameter W1[i, j] = uniform(-0.7, 0.7)", "parameter b1[j], b2[k] = uniform(-0.3, 0.3)"]
+    lines = [
+        "input x[i]",
+        row.target,
+        "parameter W1[i, j] = uniform(-0.7, 0.7)",
+        "parameter b1[j], b2[k] = uniform(-0.3, 0.3)",
+    ]
     lines += [f"h[j] = {activation}(sum[i](x[i]*W1[i, j]) + b1[j])"]
     last, width = "h", "j"
     extra = rng.choice(["deep", "tied", "skip", "diagonal", "three", "plain", "sums"])
@@ -63,10 +68,18 @@ def draw(rng: np.random.Generator, number: int, rows: int, activation: str = "",
         lines += ["r[i] = tanh(sum[j](W1[i, j]*h[j]))", "g[j] = h[j] + sum[i](r[i]*W1[i, j])"]
         last = "g"
     elif extra == "skip":
-        lines += ["parameter A[j, m] = uniform(-0.5, 0.5)", "size m = SIZE_j", "g[j] = h[j] + tanh(sum[m](A[j, m]*h[m]))*h[j]"]
+        lines += [
+            "parameter A[j, m] = uniform(-0.5, 0.5)",
+            "size m = SIZE_j",
+            "g[j] = h[j] + tanh(sum[m](A[j, m]*h[m]))*h[j]",
+        ]
         last = "g"
     elif extra == "diagonal":
-        lines += ["parameter A[j, m] = uniform(-0.5, 0.5)", "size m = SIZE_j", "g[j] = h[j]*A[j, j] + sum[m](A[m, m]*h[m])/size(m)"]
+        lines += [
+            "parameter A[j, m] = uniform(-0.5, 0.5)",
+            "size m = SIZE_j",
+            "g[j] = h[j]*A[j, j] + sum[m](A[m, m]*h[m])/size(m)",
+        ]
         last = "g"
     elif extra == "three":
         lines += ["parameter A[i, j, l] = uniform(-0.5, 0.5)", "g[l] = tanh(sum[i, j](x[i]*A[i, j, l]*h[j]))"]
@@ -81,7 +94,28 @@ def draw(rng: np.random.Generator, number: int, rows: int, activation: str = "",
     lines += [f"{name} = {value}" for name, value in row.defaults.items()]
     size["m"] = size["j"]
     text = "\n".join(lines).replace("SIZE_j", str(size["j"]))
-    names = {"x", "t", "y", "W1", "W2", "b1", "b2", "h", "g", "r", "A", "V", "p", "E", "i", "j", "k", "l", "m", *row.defaults}
+    names = {
+        "x",
+        "t",
+        "y",
+        "W1",
+        "W2",
+        "b1",
+        "b2",
+        "h",
+        "g",
+        "r",
+        "A",
+        "V",
+        "p",
+        "E",
+        "i",
+        "j",
+        "k",
+        "l",
+        "m",
+        *row.defaults,
+    }
     text = re.sub(r"[^\W\d]\w*", lambda m: f"{m[0]}_{number}" if m[0] in names else m[0], text)
     sizes = {f"{index}_{number}": s for index, s in size.items() if f"{index}_{number}" in text}
     data = {f"x_{number}": rng.normal(size=(rows, size["i"]))}

@@ -24,7 +24,7 @@ TEXTS = {
     }
     for tongue in LANGUAGES
 }
-# 은/는, 이/가, 을/를, 와/과, 로/으로 depend on the sound before them, which a placeholder does not know: "{name}은(는)".
+# 은/는, 이/가, 을/를, 와/과, 로/으로 follow the sound before them, which a placeholder does not know: "{name}은(는)".
 GLUED_PARTICLE = re.compile(r"\}['\"`]?(은|는|이|가|을|를|와|과|으로|로)(?=[\s.,]|$)")
 
 
@@ -99,15 +99,15 @@ STRINGS = {
 
 
 def test_the_languages_have_the_same_messages():
-    missing = {
-        tongue: sorted(set().union(*TEXTS.values()) - set(texts)) for tongue, texts in TEXTS.items()
-    }
-    assert missing == dict.fromkeys(LANGUAGES, [])
+    missing = {tongue: sorted(set().union(*TEXTS.values()) - set(texts)) for tongue, texts in TEXTS.items()}
+    assert missing == {tongue: [] for tongue in LANGUAGES}
 
 
 def test_the_languages_have_the_same_placeholders():
     different = [
-        key for key in TEXTS["en"].keys() & TEXTS["ko"] if placeholders(TEXTS["en"][key]) != placeholders(TEXTS["ko"][key])
+        key
+        for key in TEXTS["en"].keys() & TEXTS["ko"]
+        if placeholders(TEXTS["en"][key]) != placeholders(TEXTS["ko"][key])
     ]
     assert sorted(different) == []
 
@@ -130,7 +130,9 @@ def test_the_source_fills_every_placeholder_and_no_other():
     wrong = [
         f"{use.where} {use.key}: gives {sorted(use.values)}, needs {sorted(needs)}"
         for use in USES
-        if use.values is not None and use.key in TEXTS["en"] and use.values != (needs := placeholders(TEXTS["en"][use.key]))
+        if use.values is not None
+        and use.key in TEXTS["en"]
+        and use.values != (needs := placeholders(TEXTS["en"][use.key]))
     ]
     assert wrong == []
 
@@ -140,7 +142,9 @@ def test_no_message_is_left_over():
     left = [
         key
         for key in TEXTS["en"]
-        if key not in asked and key not in STRINGS and not (key.split(".")[0] in PUT_TOGETHER and key.split(".")[1] in STRINGS)
+        if key not in asked
+        and key not in STRINGS
+        and not (key.split(".")[0] in PUT_TOGETHER and key.split(".")[1] in STRINGS)
     ]
     assert left == []
 

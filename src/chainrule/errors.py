@@ -20,6 +20,9 @@ wanted and what to do.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from unicodedata import combining, east_asian_width
+
+SHOWN, SHOWN_BEFORE = 100, 70  # characters of a line, and how many of them left of the caret
 
 
 class ChainruleError(Exception):
@@ -35,8 +38,14 @@ class Place:
     text: str
 
     def caret(self) -> str:
-        """The line with a caret under the column."""
-        return f"    {self.text}\n    {' ' * (self.column - 1)}^"
+        """The line with a caret under the column; of a long line, the part around it."""
+        start = max(0, self.column - 1 - SHOWN_BEFORE) if len(self.text) > SHOWN else 0
+        cut = "…" if start else ""
+        before = cut + self.text[start : self.column - 1]
+        after = self.text[max(start, self.column - 1) : start + SHOWN]
+        # Hangul takes two columns of a terminal, an accent on the letter before it none.
+        width = sum(2 if east_asian_width(c) in "WF" else not combining(c) for c in before)
+        return f"    {before}{after}{'…' if start + SHOWN < len(self.text) else ''}\n    {' ' * width}^"
 
 
 class FormulaError(ChainruleError, ValueError):
@@ -45,7 +54,9 @@ class FormulaError(ChainruleError, ValueError):
     def __init__(self, message: str, place: Place | None = None):
         self.message = message
         self.place = place
-        super().__init__(message if place is None else f"line {place.line}, column {place.column}: {message}\n{place.caret()}")
+        super().__init__(
+            message if place is None else f"line {place.line}, column {place.column}: {message}\n{place.caret()}"
+        )
 
 
 class NotationError(FormulaError):

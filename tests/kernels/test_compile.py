@@ -57,7 +57,7 @@ def epoch(thread, threads, address, number, scalar, control):
         barrier(control, threads)
         if load(control, STOP) != 0:
             return s + 1
-    for i in range(thread, rows, threads):
+    for i in range(rows * thread // threads, rows * (thread + 1) // threads):
         out[i] = select(out[i] > F(0), eta * out[i], out[i])
     return number[2]
 """
@@ -195,6 +195,19 @@ def epoch(thread, threads, address, number, scalar, control):
 
 
 # errors
+
+
+def test_an_exception_in_the_code_is_told_by_what_it_returns():
+    text = """
+def epoch(thread, threads, address, number, scalar, control):
+    for i in range(0, 3, number[0]):
+        number[1] = i
+    return 0
+"""
+    entry = compile_source(text, "float32").entry
+    for step, expected in ((1, 0), (0, compiling.RAISED)):  # range's step may not be 0
+        number = np.array([step, 0])
+        assert entry(0, 1, None, number.ctypes.data, None, None) == expected
 
 
 @pytest.mark.parametrize(

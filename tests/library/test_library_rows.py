@@ -60,7 +60,7 @@ def test_every_row_has_a_source(row: Row) -> None:
 
 @pytest.mark.parametrize("row", ROWS)
 def test_the_defaults_are_exactly_the_hyper_parameters(row: Row) -> None:
-    text = " ".join(row.bounds) if isinstance(row, Initializer) else getattr(row, "formula")  # noqa: B009  # a union
+    text = " ".join(row.bounds) if isinstance(row, Initializer) else getattr(row, "formula")  # a union
     assigned = {line.split("<-")[0].split("[")[0].strip() for line in text.splitlines() if "<-" in line}
     hyper = set(re.findall(r"[^\W\d]\w*", text)) - assigned - GIVEN[row.kind] - NOTATION
     assert hyper == set(row.defaults)

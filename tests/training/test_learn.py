@@ -46,9 +46,7 @@ def test_784_30_10_reaches_95_percent(mnist):
 @pytest.mark.parametrize("seed", range(5))
 def test_the_two_layer_network_reaches_97_5_percent_for_every_seed(mnist, seed):
     net = reader("digits", seed)
-    history = net.fit(
-        mnist.train.images, mnist.train.labels, epochs=5, batch_size=128, optimizer="rmsprop", verbose=0
-    )
+    history = net.fit(mnist.train.images, mnist.train.labels, epochs=5, batch_size=128, optimizer="rmsprop", verbose=0)
     assert history.steps_per_epoch * len(history.epoch) == 2345
     result = net.evaluate(mnist.test.images, mnist.test.labels)
     assert result["accuracy"] >= 0.975

@@ -210,6 +210,8 @@ def test_an_option_that_overrides_the_text_says_so(capsys):
 
 def test_a_user_rule_and_a_schedule_are_formulas():
     net = formula("input x\ntarget t\nparameter w1 = 0\ny = w1*x\nE = 1/2*(y - t)**2", dtype="float64")
-    net.fit([1.0], [1.0], engine="interpreter", verbose=0, epochs=3, optimizer="w <- w - eta*g", learning_rate="1/(1+step)")
+    net.fit(
+        [1.0], [1.0], engine="interpreter", verbose=0, epochs=3, optimizer="w <- w - eta*g", learning_rate="1/(1+step)"
+    )
     # w ← w + (1 - w)/(1 + step): 1 - w shrinks by step/(step + 1).
     assert net.parameters["w1"] == pytest.approx(1 - (1 / 2) * (2 / 3) * (3 / 4))

@@ -72,7 +72,7 @@ def test_saving_into_nowhere_is_a_file_error(net, tmp_path):
 
 def test_every_truncation_is_refused(path):
     content = path.read_bytes()
-    for length in (*range(0, 64), *range(64, len(content), 37), len(content) - 1):
+    for length in (*range(64), *range(64, len(content), 37), len(content) - 1):
         path.write_bytes(content[:length])
         with pytest.raises(ModelFileError):
             load(path)

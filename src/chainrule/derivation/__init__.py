@@ -1,1 +1,1 @@
-"""Chapter 3: the chain rule. A System becomes the equations of its backward pass, each with the steps that led to it."""
+"""Chapter 3: the chain rule. A System becomes the equations of its backward pass, each with its steps."""

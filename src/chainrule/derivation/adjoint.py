@@ -175,8 +175,8 @@ class _Backward:
         """delta_h for the pre-activation a_h of h, delta_z for one that the text names z, else dE_dq."""
         equation = self.system.equation_of(name)
         wanted = f"d{self.loss}_d{name}"
-        if equation is not None and self._is_preactivation(name, equation.value):
-            named_here = equation.rule is not None and name.startswith("a_")
+        named_here = equation is not None and equation.rule is not None and name.startswith("a_")
+        if equation is not None and (named_here or self._is_preactivation(name, equation.value)):
             wanted = f"delta_{name.removeprefix('a_') if named_here else name}"
         result = fresh_name(wanted, self.names)
         self.names.add(result)
@@ -301,7 +301,7 @@ class _Backward:
     def _turn_sigmoid(self, node: Apply) -> Expr:
         """σ(-u) = 1 - σ(u), so that p can stand for σ(u)."""
         (argument,) = node.arguments
-        coefficient, rest = split_coefficient(argument)
+        coefficient, _ = split_coefficient(argument)
         if coefficient >= 0:
             return node
         turned = apply("sigmoid", negative(argument))

@@ -139,9 +139,7 @@ class _Differentiator:
             case Power(base, Number(c)):
                 return rules.POWER, mul(Number(c), power(base, Number(c - 1)), self.of(base))
             case Power(base, exponent):
-                inner = add(
-                    mul(self.of(exponent), apply("log", base)), mul(exponent, divide(self.of(base), base))
-                )
+                inner = add(mul(self.of(exponent), apply("log", base)), mul(exponent, divide(self.of(base), base)))
                 return rules.EXPONENTIAL, mul(expr, inner)
             case Apply():
                 return rules.CHAIN, self._apply(expr)
@@ -213,5 +211,3 @@ class _Differentiator:
         if expr.kind == "log_softmax":
             return rules.LOG_SOFTMAX, inner
         return rules.SOFTMAX, mul(expr, inner)
-
-

@@ -6,6 +6,7 @@ p = softmax(z) becomes log_p[k] = log_softmax[k](z[k]). What a reader gets to se
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from chainrule.formula.expr import (
@@ -21,9 +22,11 @@ from chainrule.formula.expr import (
     Slot,
     add,
     children,
+    count_nodes,
     free_indices,
     fresh_name,
     index_names,
+    key,
     mul,
     rebuild,
     same,
@@ -62,7 +65,8 @@ class _Normalizer:
     def run(self) -> NormalForm:
         for equation in self.system.equations:
             self.owner = equation.target.tensor
-            value = self.stabilizer.stabilize(equation.value)
+            value = self.name_repeated(equation.value)
+            value = self.stabilizer.stabilize(value)
             value = self.name_inner(value, root=True)
             self.equations.append(Equation(equation.target, transform(value, _minus_inside), equation.place))
         # Declared tensors first, then computed ones in the order of their equations.
@@ -86,6 +90,18 @@ class _Normalizer:
                     return None
                 return Normalized(kind, new, substitute(body, slots))
         return substitute(equation.value, slots)
+
+    def name_repeated(self, expr: Expr) -> Expr:
+        """A sum that occurs twice in one equation, as in a/(1 + exp(-a)) written out, is computed once and named."""
+        found = Counter(key(node) for node in walk(expr) if isinstance(node, Add | Mul | Reduction) and _has_sum(node))
+        repeated = [n for n in walk(expr) if isinstance(n, Add | Mul | Reduction) and found.get(key(n), 0) > 1]
+        own = {*self.tensors[self.owner].indices, self.system.samples}
+        for node in sorted(repeated, key=count_nodes, reverse=True):
+            if free_indices(node) <= own:
+                element = self.element_for(self.stabilizer.stabilize(node), f"a_{self.owner}")
+                wanted = key(node)
+                return self.name_repeated(_replaced(expr, wanted, element))
+        return expr
 
     def name_inner(self, expr: Expr, *, root: bool) -> Expr:
         """`expr` with its inner parts as elements of new tensors where they need a name."""
@@ -140,6 +156,15 @@ class _Normalizer:
         target = Element(name, tuple(order))
         self.equations.append(Equation(target, expr, rule=NAMED))
         return target
+
+
+def _replaced(expr: Expr, wanted: object, element: Expr) -> Expr:
+    """`expr` with the element in place of every part that has the wanted key."""
+    if key(expr) == wanted:
+        return element
+    parts = children(expr)
+    new = tuple(_replaced(p, wanted, element) for p in parts)
+    return rebuild(expr, new) if any(a is not b for a, b in zip(parts, new, strict=True)) else expr
 
 
 def _minus_inside(expr: Expr) -> Expr:

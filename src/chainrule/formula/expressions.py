@@ -312,7 +312,7 @@ class Scope:
             raise self.fail(UnknownName, node, "unknown_tensor", name=name, near=near(name, self.tensors))
         own = tensor.indices
         sampled = own[:1] == (self.samples,)
-        if sampled and len(slots) == len(own) - 1:
+        if sampled and slots[:1] != (self.samples,):
             slots = (self.samples, *slots)
         if len(slots) != len(own):
             shown = [i for i in own if i != self.samples]
@@ -321,7 +321,7 @@ class Scope:
                 node,
                 "wrong_index_count",
                 name=name,
-                came=len(slots),
+                came=len(slots) - sampled,
                 wanted=len(shown),
                 example=f"{name}[{', '.join(shown)}]" if shown else name,
             )

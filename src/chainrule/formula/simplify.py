@@ -1,6 +1,6 @@
 """Rewrite rules, each a named row with its condition, and the stable forms that are always on.
 
-A scalar rule is two formulas over the unknowns u and v: wherever the first is found, the second stands for it. The rules
+A scalar rule is two formulas over the unknowns u and v: where the first is found, the second stands for it. The rules
 that move indices (softmax, log-sum-exp, log of a product, x·log x at 0) are functions, listed in the same table.
 "Stable forms are meaning, not an optimization level": they hold for value and gradient, whatever the options.
 """
@@ -47,7 +47,6 @@ from chainrule.formula.expr import (
     symbols,
     where,
 )
-
 from chainrule.formula.parse import parse_expression
 
 Definitions = Callable[[Element], Expr | None]
@@ -316,7 +315,9 @@ class Stabilizer:
         log = next((f for f in product.factors if _is_log(f)), None)
         if log is None:
             # u*(log(v) + w) is multiplied out first, so that each log meets its factor.
-            split = next((f for f in product.factors if isinstance(f, Add) and any(map(_has_log_factor, f.terms))), None)
+            split = next(
+                (f for f in product.factors if isinstance(f, Add) and any(map(_has_log_factor, f.terms))), None
+            )
             rest = [f for f in product.factors if f is not split and elements(f)]
             if split is None or not rest:
                 return None
@@ -347,13 +348,13 @@ def expand(expr: Expr) -> Expr:
     expr = rebuild(expr, parts)
     match expr:
         case Mul(factors) if any(isinstance(f, Add) for f in factors):
-            terms: list[Expr] = [ONE]
+            products: list[Expr] = [ONE]
             for factor in factors:
                 choices = factor.terms if isinstance(factor, Add) else (factor,)
-                if len(terms) * len(choices) > MAX_EXPANDED_TERMS:
+                if len(products) * len(choices) > MAX_EXPANDED_TERMS:
                     return expr
-                terms = [mul(t, c) for t in terms for c in choices]
-            return add(*terms)
+                products = [mul(p, c) for p in products for c in choices]
+            return add(*products)
         case Reduction("sum", indices, Add(terms)):
             return add(*(sum_over(indices, t) for t in terms))
     return expr
@@ -429,4 +430,3 @@ def _paired(condition: Expr, yes: list[Expr], no: list[Expr]) -> list[Expr] | No
     if not first or {key(d) for d in first} != {key(d) for d in second}:
         return None
     return [mul(*first, where(condition, u, v))]
-

@@ -229,8 +229,8 @@ def _begins_value(token: str, after: str) -> bool:
 
 
 def shown(character: str) -> str:
-    """A character as one column: a tab as a space, what a terminal would obey or not show as a replacement sign."""
-    if character in "\t\xa0\u3000":
+    """A character as it can be shown: a tab as a space, what a terminal would obey or hide as a replacement sign."""
+    if character in "\t\xa0\ufeff":
         return " "
     return character if character.isprintable() else "�"
 

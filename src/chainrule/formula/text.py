@@ -38,8 +38,13 @@ from chainrule.formula.system import Equation, Fact, Initial, System, Tensor, Up
 SUM, PRODUCT, PREFIX, UNARY, POWER, ATOM = range(6)
 
 
+PI = Fraction("3.141592653589793")  # as the parser reads `pi`
+
+
 def number_text(value: Fraction) -> str:
-    """3, 1/2, 0.001: a decimal where it is exact and short, else a quotient."""
+    """3, 1/2, 0.001, pi: a decimal where it is exact and short, else a quotient."""
+    if value == PI:
+        return "pi"
     if value.denominator == 1:
         return str(value.numerator) if abs(value.numerator) < 10**16 else _float_text(value)
     if value.denominator <= 9 and abs(value.numerator) <= 9:

@@ -95,9 +95,9 @@ def _follow_parameters(program: Program, layouts: dict[str, Layout]) -> None:
         if gradient in layouts:
             layouts[gradient] = Layout(program.tensors[gradient].indices, layouts[parameter].column)
     for state in (t for t in program.tensors.values() if t.role == "state"):
-        parameter = _parameter_of(program, state)
-        if parameter is not None:
-            layouts[state.name] = Layout(state.indices, layouts[parameter.name].column)
+        owner = _parameter_of(program, state)
+        if owner is not None:
+            layouts[state.name] = Layout(state.indices, layouts[owner.name].column)
 
 
 def _parameter_of(program: Program, state: Tensor) -> Tensor | None:

@@ -65,7 +65,9 @@ class NativeRunner:
     def restore(self, state: Mapping[str, Array]) -> None:
         """Set parameters and states."""
         for tensor in self.program.kept:
-            packed = self.module.layouts[tensor.name].pack(state[tensor.name].astype(self.dtype, copy=False), self.panel)
+            packed = self.module.layouts[tensor.name].pack(
+                state[tensor.name].astype(self.dtype, copy=False), self.panel
+            )
             if tensor.name in self.memory:
                 self.memory[tensor.name][:] = packed
             else:
@@ -133,7 +135,9 @@ class NativeRunner:
                 wanted[key] = max(wanted.get(key, 0), entries)
         for name, (outer, column, summed) in self.module.scratch.items():
             panels = -(-_size(sizes, column) // self.panel)
-            wanted[name] = panels * self.panel * int(np.prod([_size(sizes, i) for i in (*outer, *summed)], dtype=np.int64))
+            wanted[name] = (
+                panels * self.panel * int(np.prod([_size(sizes, i) for i in (*outer, *summed)], dtype=np.int64))
+            )
         for name, entries in wanted.items():
             self.memory[name] = aligned(entries, self.dtype)
         for name, array in self.sources.items():

@@ -33,6 +33,7 @@ OPTIONS = {
     "boundscheck": False,
     "_nrt": False,
     "nopython": True,
+    "no_rewrites": True,  # array expressions and the like, which generated text has none of: 8 % of the time
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
 }

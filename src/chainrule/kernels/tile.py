@@ -6,9 +6,10 @@ It is built as LLVM instructions, because Numba has no vector type: `build_tile`
 wraps it for Numba. Each tile's inner loop loads a vector or two of b, broadcasts one number of a for each row, and adds
 rows × vectors products; out is written once, at the end, so that an epilogue finds it in the first-level cache.
 
-Measured on one core of a Zen 3 (AVX2, tile of 6 × 16 float32, b streamed from the second-level cache): 92 to 97 GFLOP/s
-at 512 to 2,048 sums, 81 at 128, where a loop of multiply-adds that touches no memory reaches 103; float64: 45 of 52.
-Doing two or three s in a turn of the loop changed nothing, and at four LLVM ran out of registers (50 GFLOP/s).
+Measured on one core of a Zen 3 (AVX2, tile of 6 × 16 float32), where a loop of multiply-adds that touches no memory
+reaches 103 GFLOP/s: 86 to 97 at 512 to 2,048 sums, 73 to 88 at 128; float64: 44 to 48 of 52. Doing two or three s in a
+turn of the loop changed nothing, and at four LLVM ran out of registers (50 GFLOP/s). The code for AVX-512 and NEON has
+been cross-compiled and read (tests/kernels/test_tile.py), never run.
 """
 
 from __future__ import annotations

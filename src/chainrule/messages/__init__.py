@@ -4,7 +4,7 @@ One TOML file per chapter and language: `en/formula.toml`, `ko/formula.toml`, â€
 "chapter.name" and filled with named values:
 
 >>> say("formula.missing_bracket", bracket=")")
-"a '(' or '[' is never closed: add the missing ')'"
+"this bracket is never closed: add the missing ')'"
 
 The language is the caller's choice (`set_language("ko")`, `--lang ko`), else CHAINRULE_LANG, else the locale's.
 """

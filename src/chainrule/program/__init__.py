@@ -1,1 +1,1 @@
-"""Chapter 4: from formulas to instructions. One Program of forward, backward and update; a slow runner; readable source."""
+"""Chapter 4: from formulas to instructions: a Program, its slow runner, its printed source."""

@@ -66,7 +66,7 @@ def lower_training(
 ) -> Program:
     """One training step of `system`: forward, backward, and the updates of `rule` (the system's own lines go first).
 
-    `derivation` may be None where no update asks for a gradient (a perceptron's rule). `metrics` are watched quantities.
+    `derivation` may be None where no update asks for a gradient (a perceptron's rule); `metrics` are watched.
     Raises: SettingError where a rule has no line for w.
     """
     return _Lowerer(derivation.system if derivation else normalize(system).system, defaults or {}).training(
@@ -390,9 +390,7 @@ class _Lowerer:
             pair = Reduction("sum", tuple(i for i in reduction.indices if i in here), mul(factors[m], factors[n]))
             temporary = self._temporary(pair, Element("", tuple(sorted(free_indices(pair)))))
             rest = [f for o, f in enumerate(factors) if o not in (m, n)]
-            reduction = Reduction(
-                "sum", tuple(i for i in reduction.indices if i not in here), mul(*rest, temporary)
-            )
+            reduction = Reduction("sum", tuple(i for i in reduction.indices if i not in here), mul(*rest, temporary))
         return reduction
 
     def _as_element(self, factor: Expr) -> Element:

@@ -46,4 +46,3 @@ def expressions(instruction: Instruction) -> list[Expr]:
             return [body, epilogue]
         case Map(_, value, _) | Update(_, value, _):
             return [value]
-

@@ -6,6 +6,7 @@ target t[k]; one row alone where a single sample is meant; a mapping from name t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from chainrule.data.checks import as_classes, as_numbers, one_hot, same_length
 from chainrule.errors import DataError
 from chainrule.formula.evaluate import Array, evaluate
-from chainrule.formula.expr import tensors
+from chainrule.formula.expr import free_indices, tensors
 from chainrule.formula.shapes import Sizes
 from chainrule.formula.system import Fact, System, Tensor
 from chainrule.formula.text import fact_text
@@ -24,7 +25,9 @@ FACT_CHUNK = 65_536  # rows checked at a time, so that a fact over a large file 
 FACT_TOLERANCE = 1e-5  # float32 sums of probabilities are this far from 1
 
 
-def bind(system: System, sizes: Sizes, data: Sequence[object], named: Mapping[str, object], roles: Sequence[str]) -> dict[str, Array]:
+def bind(
+    system: System, sizes: Sizes, data: Sequence[object], named: Mapping[str, object], roles: Sequence[str]
+) -> dict[str, Array]:
     """The arrays by tensor name, checked; `sizes` learns what they say of the indices.
 
     Raises: DataError, one line: what came, what was wanted, what to do.
@@ -98,8 +101,9 @@ def _rows(name: str, array: Array, own: Sequence[str], known: Sequence[int | Non
         array = array[:, None] if known[0] in (None, 1) else array
     if rank == 1 and array.ndim > 2:
         array = array.reshape(len(array), -1)  # an image, read row by row
-    if rank > 1 and array.ndim == 2 and all(k is not None for k in known) and array.shape[1] == np.prod(known):  # type: ignore[arg-type]  # the sizes are known here
-        array = array.reshape(len(array), *known)  # type: ignore[arg-type]  # likewise
+    full = [k for k in known if k is not None]
+    if rank > 1 and array.ndim == 2 and len(full) == rank and array.shape[1] == math.prod(full):
+        array = array.reshape(len(array), *full)
     shape = "(N" + "".join(f", {k if k is not None else i}" for i, k in zip(own, known, strict=True)) + ")"
     fits = array.ndim == rank + 1 and all(k in (None, s) for k, s in zip(known, array.shape[1:], strict=True))
     if not fits:
@@ -129,8 +133,6 @@ def _wide(array: Array) -> Array:
 
 
 def _side(expr: Any, part: Mapping[str, Array], system: System) -> Array:
-    from chainrule.formula.expr import free_indices
-
     free = free_indices(expr)
     axes = tuple(sorted(free, key=lambda i: i != system.samples))
     rows = len(next(iter(part.values())))

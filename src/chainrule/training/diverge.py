@@ -52,7 +52,9 @@ def explain_divergence(
     for step in range(good_steps, failed + 1):
         start, stop = batch_bounds(len(order), batch)[step]
         rows = order[start:stop]
-        found, kept = _first_non_finite(network, program, arrays, kept, rows, {n: float(v[step]) for n, v in table.items()})
+        found, kept = _first_non_finite(
+            network, program, arrays, kept, rows, {n: float(v[step]) for n, v in table.items()}
+        )
         if found is not None:
             equation = found
             break

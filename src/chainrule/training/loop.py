@@ -132,7 +132,8 @@ def train(network: Network, arrays: Mapping[str, Array], validation: Mapping[str
                 history.interrupted = True
                 watcher.note(say("training.interrupted", epoch=epoch + 1, step=report.steps, steps=steps))
                 break
-            if any([callback(epoch, logs) is False for callback in plan.callbacks]):
+            answers = [callback(epoch, logs) for callback in plan.callbacks]
+            if any(answer is False for answer in answers):
                 break
     return history
 
@@ -227,7 +228,9 @@ class _Rates:
             given["eta"] = float(plan.learning_rate)
         if "eta" in given and "eta" not in {*program.hyper, *program.defaults}:
             raise SettingError(say("training.no_learning_rate"))
-        self.values = network.plan_hyper(program, {hyper_name(n, _names(network, program)): v for n, v in given.items()})
+        self.values = network.plan_hyper(
+            program, {hyper_name(n, _names(network, program)): v for n, v in given.items()}
+        )
         self.steps = steps
 
     def table(self, first: int, count: int) -> dict[str, Array]:
@@ -244,5 +247,3 @@ class _Rates:
 
 def _names(network: Network, program: Program) -> dict[str, object]:
     return dict.fromkeys((*program.hyper, *program.defaults, *network.hyper))
-
-

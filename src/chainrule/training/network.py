@@ -120,7 +120,7 @@ class Network:
         return {p.name: self._kept[p.name].copy() for p in self.system.parameters}
 
     def set_parameters(self, values: Mapping[str, object] | None = None, /, **named: object) -> None:
-        """Set weights by name. Raises: DataError for a name or shape that does not fit, or numbers that are not finite."""
+        """Set weights by name. Raises: DataError for a name, shape or number that does not fit."""
         from chainrule.data.checks import as_numbers
 
         given = {**(values or {}), **named}
@@ -313,7 +313,7 @@ class Network:
 
     def plan_hyper(self, program: Program, given: Mapping[str, float]) -> dict[str, float]:
         """Hyper-parameters by the notation's names, with their values. Raises: SettingError for unknown ones."""
-        known = {n: 0.0 for n in (*program.hyper, *program.defaults, *self.hyper)}
+        known = dict.fromkeys((*program.hyper, *program.defaults, *self.hyper), 0.0)
         values = {hyper_name(n, known): float(v) for n, v in given.items()}
         return self._hyper_values(program, values)
 
@@ -337,7 +337,8 @@ class Network:
 
     def __repr__(self) -> str:
         shapes = ", ".join(
-            f"{p.name}[{', '.join(str(self._sizes.known.get(i, i)) for i in p.indices)}]" for p in self.system.parameters
+            f"{p.name}[{', '.join(str(self._sizes.known.get(i, i)) for i in p.indices)}]"
+            for p in self.system.parameters
         )
         return f"<Network {shapes or '–'}; loss {self.system.loss}, output {self.system.output}, {self.dtype}>"
 
@@ -359,5 +360,3 @@ def load(path: str | Path) -> Network:
     from chainrule.training.save import load as load_file
 
     return load_file(Path(path))
-
-

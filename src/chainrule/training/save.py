@@ -119,7 +119,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _numbers(text: str, kind: type) -> dict[str, Any]:
     values = json.loads(text)
-    if not isinstance(values, dict) or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values.values()):
+    if not isinstance(values, dict) or not all(
+        isinstance(v, int | float) and not isinstance(v, bool) for v in values.values()
+    ):
         raise ValueError("numbers by name expected")
     return {name: kind(value) for name, value in values.items()}
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 
 from chainrule.errors import SettingError
-from chainrule.formula.expr import Expr
+from chainrule.formula.expr import Expr, Reduction, substitute, transform
 from chainrule.formula.parse import Definition, Vocabulary, near, parse_expression, parse_system
 from chainrule.formula.system import System, Update
 from chainrule.library import ACTIVATIONS, INITIALIZERS, METRICS, OPTION_ALIASES, SCHEDULES, UPDATES, find
@@ -97,12 +98,9 @@ def accuracy_of(system: System, *, classes: bool) -> tuple[str, Expr] | None:
 
 
 def _renamed(text: str, names: Mapping[str, str], index: str, system: System) -> Expr:
-    import re
-
     swap = {**names, "k": index, "l": index + "_other"}
     text = re.sub(r"[^\W\d]\w*", lambda m: swap.get(m[0], m[0]), text)
     expr = parse_expression(text, system.tensors, vocabulary(), system.samples)
-    from chainrule.formula.expr import Reduction, substitute, transform
 
     def rename(node: Expr) -> Expr:
         # The second bound index runs over the same classes: k', which has the size of k.

@@ -1,0 +1,102 @@
+"""The formula is the program: neural networks written as textbook formulas, derived, shown, checked and compiled.
+
+The chapters, each a folder, in the order in which data flows through them:
+
+    formula      1  what a formula is: text → System
+    library      2  activations, losses, update rules, schedules, initializers: rows of formula text
+    derivation   3  the chain rule: System → the equations of its backward pass, with every step
+    program      4  from formulas to instructions, a slow runner, readable source
+    kernels      5  from instructions to machine code
+    training     6  learning: what a user holds, the loop, the model file
+    interfaces   7  ways in: the command line, pictures
+    data            what goes in: MNIST, readers, batches
+    errors          every exception
+    messages        every text that a user reads, in English and Korean
+
+The public names:
+
+    formula(text)        a Network from formulas, as a text or a file
+    load(path)           a Network from its model file
+    Network              formulas with weights: predict, loss, gradients, fit, save
+    derive(text, by)     the derivative of one scalar formula, with its steps
+    datasets             datasets.mnist()
+    library              the tables of ready formulas
+    errors               what is raised
+    set_language("ko")   the language of messages
+
+>>> import chainrule as cr
+>>> net = cr.formula('''
+... input     x[i]
+... target    t
+... parameter w[i], b = zeros
+... p = sigmoid(sum[i](w[i]*x[i]) + b)
+... E = -(t*log(p) + (1 - t)*log(1 - p))
+... ''')
+>>> {name: g.tolist() for name, g in net.gradients([[1.0, 2.0]], [1.0]).items()}   # (p - t) x and p - t, p = 1/2
+{'w': [-0.5, -1.0], 'b': -0.5}
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chainrule import errors, library
+    from chainrule.derivation.derive import derive
+    from chainrule.interfaces import datasets
+    from chainrule.messages import set_language
+    from chainrule.training.network import Network, formula, load
+
+    __version__: str
+
+__all__ = ["Network", "datasets", "derive", "errors", "formula", "library", "load", "set_language"]
+
+# Where each public name lives ("" for the module itself). They load when first used: `import chainrule` takes
+# milliseconds, and neither NumPy nor what only some need (Numba, matplotlib, rich) comes with it.
+_HOMES = {
+    "Network": ("chainrule.training.network", "Network"),
+    "datasets": ("chainrule.interfaces.datasets", ""),
+    "derive": ("chainrule.derivation.derive", "derive"),
+    "errors": ("chainrule.errors", ""),
+    "formula": ("chainrule.training.network", "formula"),
+    "library": ("chainrule.library", ""),
+    "load": ("chainrule.training.network", "load"),
+    "set_language": ("chainrule.messages", "set_language"),
+}
+
+
+class _Package(ModuleType):
+    """The package with its names loaded on demand."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("chainrule")
+        if name not in _HOMES:
+            raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
+        return _load(name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *__all__, "__version__"})
+
+    @property
+    def formula(self) -> Any:
+        """The function; the chapter of that name is reached by `from chainrule.formula import …`."""
+        return _load("formula")
+
+    @formula.setter
+    def formula(self, chapter: ModuleType) -> None:
+        """The import system binds the chapter here once it is loaded; the public name stays the function."""
+
+
+def _load(name: str) -> Any:
+    module, attribute = _HOMES[name]
+    loaded = import_module(module)
+    return getattr(loaded, attribute) if attribute else loaded
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,12 @@
+"""Chapter 7: ways in.
+
+cli.py         the commands, their options and exit codes; thin
+bilingual.py   click in the user's language
+build.py       formula texts made for the user: a network from rows of the library, pixels scaled to 0-1
+datasets.py    data sets by name, and their arrays for what a network declares
+train.py       `chainrule train`
+runs.py        the folder that a training leaves
+predict.py     `chainrule predict` and `chainrule evaluate`
+show.py        `chainrule show` and `chainrule derive`
+plots.py       pictures (matplotlib)
+"""
