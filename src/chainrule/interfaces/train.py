@@ -144,7 +144,6 @@ def _network(text: str, data: Dataset, options: TrainOptions) -> Network:
     return Network(system, dtype=options.dtype, sizes=sizes_for(system, data), seed=options.seed)
 
 
-
 def _splits(data: Dataset, options: TrainOptions) -> tuple[Split, Split | None]:
     """The first `rows` images, of which the last `validation` are kept out of training."""
     count = len(data.train.images)

@@ -1,0 +1,218 @@
+"""The command line: commands, options, exit codes. What each does is in the module that it calls.
+
+    0    done
+    1    something was wrong with formulas, data, options or files: one message on stderr
+    2    the command itself was not understood
+    130  Ctrl-C
+
+Only click is imported before a command runs, so that `chainrule --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from chainrule.errors import ChainruleError
+from chainrule.interfaces.bilingual import Choice, Command, Group, Whole, option, usage_text
+from chainrule.messages import LANGUAGES, say, set_language
+
+DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+
+FORMS = ("formulas", "latex", "numpy", "program", "rules")
+SPLITS = ("test", "train")
+DTYPES = ("float32", "float64")
+ENGINES = ("native", "interpreter")
+PATH = click.Path(path_type=Path)  # existence is the readers' to complain about, in the user's language
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    _survive_narrow_encodings()
+    asked = language_asked(arguments)
+    if asked is not None:
+        set_language(asked)
+    try:
+        with _warnings_as_messages():
+            code = command_tree().main(arguments, "chainrule", standalone_mode=False, obj=arguments)
+        return code if isinstance(code, int) else DONE
+    except click.UsageError as error:
+        _complain(usage_text(error))
+        return MISUSED
+    except ChainruleError as error:
+        _complain(str(error))
+        return FAILED
+    except click.Abort:
+        _complain(say("interfaces.stopped"))
+        return INTERRUPTED
+    finally:
+        if asked is not None:
+            set_language(None)
+
+
+def language_asked(arguments: Sequence[str]) -> str | None:
+    """The language of `--lang ko` or `--lang=ko`, wherever it stands; None where it is absent or unknown."""
+    found = None
+    for place, argument in enumerate(arguments):
+        if argument == "--":
+            break
+        if argument.startswith("--lang="):
+            found = argument.partition("=")[2]
+        elif argument == "--lang" and place + 1 < len(arguments):
+            found = arguments[place + 1]
+    return found if found in LANGUAGES else None
+
+
+def command_tree() -> Group:
+    """All commands, with their help in the language in force."""
+    return Group([_train(), _predict(), _evaluate(), _show(), _derive(), _datasets()])
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+
+def _train() -> Command:
+    def run(**options: Any) -> int:
+        from chainrule.interfaces.train import TrainOptions, train
+
+        return train(TrainOptions(**options), ["chainrule", *click.get_current_context().obj])
+
+    return Command(
+        "train",
+        callback=run,
+        params=[
+            _data_argument(),
+            option("--network", PATH, "FILE"),
+            option("--hidden", metavar="512,…"),
+            option("--activation", metavar="NAME"),
+            option("--loss", metavar="NAME"),
+            option("--epochs", Whole(), "5", default=5),
+            option("--batch-size", Whole(), "128", default=128),
+            option("--optimizer", metavar="NAME"),
+            option("--learning-rate", metavar="0.001"),
+            option("--seed", Whole(), "0", default=0),
+            option("--threads", Whole(), "N"),
+            option("--dtype", Choice(DTYPES), "|".join(DTYPES), default="float32"),
+            option("--rows", Whole(), "N"),
+            option("--validation", Whole(), "N", default=0),
+            option("--no-scale", is_flag=True),
+            option("--out", PATH, "FOLDER"),
+            option("--engine", Choice(ENGINES), hidden=True, default="native"),
+        ],
+    )
+
+
+def _predict() -> Command:
+    def run(model: Path, files: tuple[Path, ...], input: tuple[Path, ...], data: str | None, **options: Any) -> int:
+        from chainrule.interfaces.predict import predict
+
+        return predict(model, [*files, *input], data, **options)
+
+    return Command(
+        "predict",
+        callback=run,
+        params=[
+            click.Argument(["model"], type=PATH, metavar="MODEL"),
+            click.Argument(["files"], type=PATH, metavar="[FILE]…", nargs=-1),
+            option("--input", PATH, "FILE", multiple=True),
+            option("--data", metavar="mnist"),
+            option("--index", metavar="0..9"),
+            option("--split", Choice(SPLITS), "|".join(SPLITS), default="test"),
+            option("--json", is_flag=True, to="as_json"),
+            option("--picture", PATH, "FILE"),
+        ],
+    )
+
+
+def _evaluate() -> Command:
+    def run(model: Path, data: str | None, **options: Any) -> int:
+        from chainrule.interfaces.predict import evaluate
+
+        return evaluate(model, data, **options)
+
+    return Command(
+        "evaluate",
+        callback=run,
+        params=[
+            click.Argument(["model"], type=PATH, metavar="MODEL"),
+            option("--data", metavar="mnist"),
+            option("--split", Choice(SPLITS), "|".join(SPLITS), default="test"),
+            option("--json", is_flag=True, to="as_json"),
+        ],
+    )
+
+
+def _show() -> Command:
+    def run(source: Path, form: str, optimizer: str | None) -> int:
+        from chainrule.interfaces.show import show
+
+        return show(source, form, optimizer)
+
+    return Command(
+        "show",
+        callback=run,
+        params=[
+            click.Argument(["source"], type=PATH, metavar="FILE"),
+            option("--as", Choice(FORMS), "|".join(FORMS), to="form", default="formulas"),
+            option("--optimizer", metavar="NAME"),
+        ],
+    )
+
+
+def _derive() -> Command:
+    def run(source: Path, of: str | None) -> int:
+        from chainrule.interfaces.show import derive
+
+        return derive(source, of)
+
+    return Command(
+        "derive",
+        callback=run,
+        params=[click.Argument(["source"], type=PATH, metavar="FILE"), option("--of", metavar="NAME")],
+    )
+
+
+def _datasets() -> Command:
+    def run() -> int:
+        click.echo(say("interfaces.mnist_row"))
+        return DONE
+
+    return Command("datasets", callback=run)
+
+
+def _data_argument() -> click.Argument:
+    return click.Argument(["data"], metavar="DATA")
+
+
+# --- streams ----------------------------------------------------------------------------------------------------------
+
+
+def _survive_narrow_encodings() -> None:
+    """Where a terminal's encoding lacks a character (an old locale), '?' is printed instead of a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and (stream.encoding or "").lower().replace("-", "") != "utf8":
+            stream.reconfigure(errors="replace")
+
+
+@contextlib.contextmanager
+def _warnings_as_messages() -> Iterator[None]:
+    """A warning is one line on stderr, without file names and source lines."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: _complain(str(message))
+        yield
+
+
+def _complain(text: str) -> None:
+    click.echo(text, err=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

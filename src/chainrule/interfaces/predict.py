@@ -1,0 +1,215 @@
+"""`chainrule predict` and `chainrule evaluate`: a model file and rows of data → a table, or JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from chainrule.data.datasets import Split
+from chainrule.data.readers import read_rows
+from chainrule.errors import SettingError
+from chainrule.formula.system import System
+from chainrule.interfaces.datasets import arrays_for, find
+from chainrule.messages import say
+from chainrule.training.network import Network, load
+
+Array = np.ndarray[Any, Any]
+
+DEFAULT_INDEX = "0..9"
+SHOWN_NUMBERS = 6  # of a row that is no class, in the table; JSON has them all
+MAX_ROWS = 1_000_000  # of one --index
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What goes in: `names` say which row it is, `labels` are the true classes where they are known."""
+
+    names: list[str | int]
+    values: Array
+    labels: Array | None = None
+
+
+def predict(
+    model: Path,
+    files: Sequence[Path],
+    data: str | None,
+    *,
+    index: str | None,
+    split: str,
+    as_json: bool,
+    picture: Path | None,
+) -> int:
+    """Print what the network makes of some rows; the exit code."""
+    network = load(model)
+    if files and data is not None:
+        raise SettingError(say("interfaces.data_or_files"))
+    rows = _from_files(files, index) if files else _from_data(data or "mnist", split, index)
+    outputs = _outputs(network, rows)
+    records = [_record(network.system, rows, outputs, row) for row in range(len(rows.names))]
+    if as_json:
+        click.echo(json.dumps(records, ensure_ascii=False))
+    else:
+        _print_table(records)
+    if picture is not None:
+        _save_picture(network.system, rows, outputs, picture)
+    return 0
+
+
+def evaluate(model: Path, data: str | None, *, split: str, as_json: bool) -> int:
+    """Print the loss and the accuracy over a whole data set; the exit code."""
+    network = load(model)
+    name = data or "mnist"
+    chosen = _split(name, split)
+    means = network.evaluate(arrays_for(network.system, chosen))
+    count = len(chosen.images)
+    if as_json:
+        click.echo(json.dumps({"data": name, "split": split, "samples": count, **means}))
+    else:
+        click.echo(say("interfaces.evaluated", data=name, split=split, count=count, means=shown_means(means)))
+    return 0
+
+
+def shown_means(means: Mapping[str, float]) -> str:
+    """"loss 0.0712, accuracy 0.9812" in the user's language."""
+    known = ("loss", "accuracy")
+    return ", ".join(f"{say(f'training.{n}') if n in known else n} {value:.4f}" for n, value in means.items())
+
+
+def parse_index(text: str, count: int) -> list[int]:
+    """Row numbers from "3", "0..9", "0-9" or "0..4,7", each below `count`. Raises: SettingError.
+
+    >>> parse_index("0..2,7", 10)
+    [0, 1, 2, 7]
+    """
+    numbers: list[int] = []
+    for piece in text.split(","):
+        match = re.fullmatch(r"\s*([0-9]{1,12})\s*(?:(?:\.\.|-)\s*([0-9]{1,12})\s*)?", piece)
+        if match is None:
+            raise SettingError(say("interfaces.bad_index", came=text))
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise SettingError(say("interfaces.index_backward", came=piece.strip(), turned=f"{last}..{first}"))
+        if last >= count:
+            raise SettingError(say("interfaces.index_too_large", came=last, count=count, last=count - 1))
+        if len(numbers) + last - first >= MAX_ROWS:
+            raise SettingError(say("interfaces.index_too_many", limit=MAX_ROWS))
+        numbers += range(first, last + 1)
+    return numbers
+
+
+# --- what goes in -----------------------------------------------------------------------------------------------------
+
+
+def _split(name: str, split: str) -> Split:
+    data = find(name)
+    return data.train if split == "train" else data.test
+
+
+def _from_data(name: str, split: str, index: str | None) -> Rows:
+    chosen = _split(name, split)
+    numbers = parse_index(index or DEFAULT_INDEX, len(chosen.images))
+    return Rows(list(numbers), chosen.images[numbers], chosen.labels[numbers])
+
+
+def _from_files(files: Sequence[Path], index: str | None) -> Rows:
+    """The rows of every file, one after another; `index` picks some of each."""
+    names: list[str | int] = []
+    parts: list[Array] = []
+    for path in files:
+        rows = read_rows(path)
+        numbers = range(len(rows)) if index is None else parse_index(index, len(rows))
+        parts.append(rows[list(numbers)])
+        names += [path.name if len(rows) == 1 else n if len(files) == 1 else f"{path.name} {n}" for n in numbers]
+    shapes = {part.shape[1:] for part in parts}
+    if len(shapes) > 1:
+        raise SettingError(say("interfaces.mixed_shapes", shapes=", ".join(map(str, sorted(shapes)))))
+    return Rows(names, np.concatenate(parts))
+
+
+# --- what comes out ---------------------------------------------------------------------------------------------------
+
+
+def _outputs(network: Network, rows: Rows) -> Array:
+    labels = rows.labels if rows.labels is not None else np.zeros(len(rows.values), dtype=np.uint8)
+    outputs = network.predict(arrays_for(network.system, Split(rows.values, labels), with_targets=False))
+    # An output that is the same for every sample comes once.
+    return outputs if len(outputs) == len(rows.names) else np.broadcast_to(outputs, (len(rows.names), *outputs.shape))
+
+
+def tells_classes(system: System) -> bool:
+    """Whether the output has one number a class: it runs along the index of the target or the label."""
+    own = _own_indices(system, system.output)
+    targets = [_own_indices(system, t.name) for t in system.of_role("target")]
+    labels = [(str(t.classes),) for t in system.of_role("label")]
+    return len(own) == 1 and own in [*targets, *labels] and not rebuilds_input(system)
+
+
+def rebuilds_input(system: System) -> bool:
+    """Whether the output has one number for each of the input, as an autoencoder's."""
+    own = _own_indices(system, system.output)
+    return bool(own) and own in [_own_indices(system, t.name) for t in system.of_role("input")]
+
+
+def _own_indices(system: System, name: str | None) -> tuple[str, ...]:
+    return () if name is None else tuple(i for i in system.tensors[name].indices if i != system.samples)
+
+
+def _record(system: System, rows: Rows, outputs: Array, row: int) -> dict[str, Any]:
+    """One sample's result, with full numbers."""
+    output = outputs[row]
+    record: dict[str, Any] = {"index": rows.names[row]}
+    if tells_classes(system):
+        best = int(output.argmax())
+        record |= {"prediction": best, "probability" if _is_probability(outputs) else "value": float(output[best])}
+    if rows.labels is not None and not rebuilds_input(system):
+        record["label"] = int(rows.labels[row])
+    if rebuilds_input(system):
+        scale = 255.0 if rows.values.dtype == np.uint8 and outputs.max() <= 1.5 else 1.0
+        difference = output.ravel() - rows.values[row].ravel() / scale
+        record["squared_error"] = float(np.mean(difference.astype(np.float64) ** 2))
+    record["output"] = np.asarray(output, dtype=np.float64).tolist()
+    return record
+
+
+def _is_probability(outputs: Array) -> bool:
+    return bool(((outputs >= 0) & (outputs <= 1)).all())
+
+
+def _print_table(records: Sequence[Mapping[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = [name for name in records[0] if name != "output" or "prediction" not in records[0]]
+    table = Table()
+    for name in columns:
+        table.add_column(say(f"interfaces.column_{name}"), justify="left" if name == "output" else "right")
+    for record in records:
+        wrong = "label" in record and "prediction" in record and record["label"] != record["prediction"]
+        table.add_row(*(_cell(name, record[name]) for name in columns), style="red" if wrong else None)
+    Console(markup=False, highlight=False).print(table)
+
+
+def _cell(name: str, value: Any) -> str:
+    if isinstance(value, list):
+        numbers = np.asarray(value).ravel()
+        shown = ", ".join(f"{n:.4g}" for n in numbers[:SHOWN_NUMBERS])
+        return shown if len(numbers) <= SHOWN_NUMBERS else say("interfaces.and_more", shown=shown, count=len(numbers))
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _save_picture(system: System, rows: Rows, outputs: Array, path: Path) -> None:
+    from chainrule.interfaces.plots import image_shape, save_digits, save_rebuilt
+
+    shape = image_shape(rows.values)
+    if rebuilds_input(system):
+        save_rebuilt(rows.values, outputs, path, shape)
+        return
+    titles = [str(int(o.argmax())) for o in outputs] if tells_classes(system) else None
+    save_digits(rows.values, path, shape=shape, titles=titles)

@@ -1,0 +1,199 @@
+"""`chainrule show` and `chainrule derive`: a formula file or a model file → what chainrule makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import click
+
+from chainrule.derivation.adjoint import Adjoint, Derivation
+from chainrule.derivation.rules import Step
+from chainrule.errors import SettingError
+from chainrule.formula.expr import Element, Symbol
+from chainrule.formula.system import System, Update
+from chainrule.formula.text import equation_text, number_text_decimal, system_text, update_text
+from chainrule.formula.typeset import Unicode, latex_align, latex_document
+from chainrule.library import UPDATES
+from chainrule.messages import say
+from chainrule.training.network import DEFAULT_RULE, Network, formula, load
+from chainrule.training.vocabulary import Rule, update_rule
+
+
+def open_network(path: Path) -> Network:
+    """The network of a model file or of a formula file: the content decides which it is."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError:
+        start = b""  # the readers say what is wrong with the path
+    # A model file is a length of eight bytes, of which the high ones are 0, and a JSON object.
+    is_model = path.suffix == ".safetensors" or (len(start) == 9 and start[8:] == b"{" and b"\0" in start)
+    return load(path) if is_model else formula(path)
+
+
+def show(path: Path, form: str, optimizer: str | None) -> int:
+    """Print the network in one of FORMS; the exit code."""
+    network = open_network(path)
+    click.echo(FORMS[form](network, optimizer).rstrip("\n"))
+    return 0
+
+
+# --- formulas ---------------------------------------------------------------------------------------------------------
+
+
+def as_formulas(network: Network, optimizer: str | None) -> str:
+    """Forward, backward and update equations in the notation."""
+    system = forward_system(network)
+    parts = [f"# {say('interfaces.forward')}", system_text(system.with_(updates=(), hyper={})).rstrip()]
+    if _is_derived(network):
+        backward = (equation_text(e, system.samples) for e in network.derivation.backward)
+        parts += ["", f"# {say('interfaces.backward')}", *backward]
+    for title, lines, values in update_sections(network, optimizer):
+        parts += ["", f"# {title}", *(update_text(line, system.samples) for line in lines), *values]
+    return "\n".join(parts)
+
+
+def forward_system(network: Network) -> System:
+    """The system with the names that the backward pass uses, such as a_h for what h is the activation of."""
+    if _is_derived(network):
+        return network.derivation.system
+    return network.system
+
+
+def _is_derived(network: Network) -> bool:
+    """A network without a loss has no backward pass, nor one whose own rules use no gradient (a perceptron's)."""
+    system = network.system
+    own = {u.target.tensor for u in system.updates if isinstance(u.target, Element)}
+    return system.loss is not None and not (own and own >= {p.name for p in system.parameters})
+
+
+def update_sections(network: Network, optimizer: str | None) -> Iterator[tuple[str, tuple[Update, ...], list[str]]]:
+    """(title, update lines, values of hyper-parameters): the text's own lines, then the rule for the others."""
+    system = network.system
+    own = tuple(u for u in system.updates if isinstance(u.target, Element))
+    if own:
+        yield say("interfaces.own_updates"), own, _values(dict(system.hyper))
+    named = {u.target.tensor for u in own if isinstance(u.target, Element)}
+    others = [p.name for p in system.parameters if p.name not in named]
+    if others and system.loss is not None:
+        rule = _rule(system, optimizer)
+        gradients = ", ".join(network.derivation.gradients[name] for name in others)
+        title = say("interfaces.update", parameters=", ".join(others), gradients=gradients)
+        values = {**rule.defaults, **{n: v for n, v in system.hyper.items() if not own}}
+        yield title, rule.lines, _values(values)
+
+
+def _rule(system: System, optimizer: str | None) -> Rule:
+    generic = tuple(u for u in system.updates if isinstance(u.target, Symbol))
+    if optimizer is None and generic:
+        return Rule("", generic, {})
+    return update_rule(optimizer or DEFAULT_RULE)
+
+
+def _values(hyper: dict[str, object]) -> list[str]:
+    return [f"{name} = {number_text_decimal(value)}" for name, value in hyper.items()]  # type: ignore[arg-type]  # fractions
+
+
+# --- other forms ------------------------------------------------------------------------------------------------------
+
+
+def as_latex(network: Network, optimizer: str | None) -> str:
+    """The same equations as a LaTeX document."""
+    system = forward_system(network)
+
+    def aligned(lines: Iterable[object]) -> str:
+        return latex_align(lines, system.samples, system.tensors)  # type: ignore[arg-type]  # equations and updates
+
+    sections = [(say("interfaces.forward"), aligned(system.equations))]
+    if _is_derived(network):
+        sections.append((say("interfaces.backward"), aligned(network.derivation.backward)))
+    sections += [(title, aligned(lines)) for title, lines, _ in update_sections(network, optimizer)]
+    return latex_document(sections)
+
+
+def as_numpy(network: Network, optimizer: str | None) -> str:
+    """A NumPy program that a person could have written."""
+    from chainrule.program.write import write_numpy
+
+    program, _ = network.training_program(optimizer)
+    return write_numpy(program, network.sizes)
+
+
+def as_program(network: Network, optimizer: str | None) -> str:
+    """The instructions of one training step, each with what a reader calls it."""
+    program, _ = network.training_program(optimizer)
+    parts = []
+    for name in ("forward", "backward", "update"):
+        instructions = getattr(program, name)
+        if instructions:
+            parts += ["", f"# {say(f'interfaces.{name}_part')}"]
+            parts += [f"{type(i).__name__:<9} {_result(i.out):<20} {i.formula}" for i in instructions]
+    return "\n".join(parts).lstrip("\n")
+
+
+def _result(element: Element) -> str:
+    return f"{element.tensor}[{', '.join(map(str, element.slots))}]" if element.slots else element.tensor
+
+
+def as_rules(network: Network, optimizer: str | None) -> str:
+    """The stable forms and the rules that were used."""
+    derivation = network.derivation
+    printer = Unicode(derivation.system.samples, derivation.system.tensors)
+    parts = [f"# {say('interfaces.stable_forms')}"]
+    parts += [f"{r.rule}: {printer.text(r.before)}  →  {printer.text(r.after)}" for r in derivation.rewrites] or ["–"]
+    parts += ["", f"# {say('interfaces.rules_used')}", *derivation.rules_used()]
+    return "\n".join(parts)
+
+
+FORMS: dict[str, Callable[[Network, str | None], str]] = {
+    "formulas": as_formulas,
+    "latex": as_latex,
+    "numpy": as_numpy,
+    "program": as_program,
+    "rules": as_rules,
+}
+
+
+# --- derive -----------------------------------------------------------------------------------------------------------
+
+
+def derive(path: Path, quantity: str | None) -> int:
+    """Print each adjoint with the steps that led to it; the exit code."""
+    derivation = open_network(path).derivation
+    click.echo("\n\n".join(derivation_page(derivation, _chosen(derivation, quantity))))
+    return 0
+
+
+def _chosen(derivation: Derivation, quantity: str | None) -> Sequence[Adjoint]:
+    if quantity is None:
+        return derivation.adjoints
+    try:
+        return [derivation.adjoint(quantity)]
+    except StopIteration:
+        known = ", ".join(a.of for a in derivation.adjoints)
+        raise SettingError(say("interfaces.no_adjoint", name=quantity, known=known)) from None
+
+
+def derivation_page(derivation: Derivation, adjoints: Sequence[Adjoint]) -> list[str]:
+    """One paragraph per adjoint: its equation, then the steps, innermost ones indented."""
+    samples, tensors = derivation.system.samples, derivation.system.tensors
+    printer = Unicode(samples, tensors)
+    paragraphs = []
+    for adjoint in adjoints:
+        lines = [printer.equation(adjoint.equation)]
+        for step in adjoint.steps:
+            lines += _step_lines(printer, step, 1)
+        paragraphs.append("\n".join(lines))
+    return paragraphs
+
+
+def _step_lines(printer: Unicode, step: Step, depth: int) -> Iterator[str]:
+    yield f"{'    ' * depth}{printer.text(step.before)} = {printer.text(step.after)}    ({step.rule})"
+    for inner in step.about:
+        yield from _step_lines(printer, inner, depth + 1)
+
+
+def optimizer_names() -> list[str]:
+    """The rules of the library, for help pages."""
+    return list(UPDATES)
