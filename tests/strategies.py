@@ -1,9 +1,9 @@
 """Random formulas and networks in the notation, for hypothesis: `expressions()` and `systems()`.
 
 Every draw reads without error and stays within the domain of its functions, so that a test may ask for values and
-derivatives: log and sqrt meet positive numbers only, divisors stay away from 0, exponentials of bounded arguments. Indices
-come in groups of one size, two names a group (j and j2), so that a diagonal A[j, j], a square weight used under swapped
-names and a sum over the one beside the other all occur. Sizes go down to 1.
+derivatives: log and sqrt meet positive numbers only, divisors stay away from 0, exponentials of bounded arguments.
+Indices come in groups of one size, two names a group (j and j2), so that a diagonal A[j, j], a square weight used under
+swapped names and a sum over the one beside the other all occur. Sizes go down to 1.
 
     @given(systems())
     def test_something(drawn):
@@ -12,6 +12,7 @@ names and a sum over the one beside the other all occur. Sizes go down to 1.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -20,7 +21,6 @@ import numpy as np
 from hypothesis import strategies as st
 
 from chainrule.formula.parse import Vocabulary, parse_system
-from chainrule.formula.shapes import Sizes
 from chainrule.formula.system import System, Tensor
 
 Array = np.ndarray[Any, Any]
@@ -72,6 +72,7 @@ KINKED = (
     "sign({u})*({v})",
     "floor({u})*tanh({v})",
 )
+WRAPS = ("tanh({})", "sigmoid({})", "softplus({})", "sin({})", "2*erf({})")
 NUMBERS = ("2", "3", "0.5", "1/3", "0.25", "1.5", "7", "1e-3", "2/7", "0.1", "pi")
 
 
@@ -96,7 +97,9 @@ class Drawn:
             if tensor.role == "label":
                 found[tensor.name] = rng.integers(0, sizes[str(tensor.classes)], shape)
             elif tensor.role == "target":
-                found[tensor.name] = rng.dirichlet(np.ones(shape[-1]), shape[:-1]) if len(shape) > 1 else rng.random(shape)
+                found[tensor.name] = (
+                    rng.dirichlet(np.ones(shape[-1]), shape[:-1]) if len(shape) > 1 else rng.random(shape)
+                )
             else:
                 found[tensor.name] = rng.normal(0, 0.8, shape)
         return found
@@ -124,20 +127,19 @@ class Environment:
             slots.append(draw(st.one_of(st.sampled_from(names), st.sampled_from(names), fixed) if names else fixed))
         return f"{name}[{', '.join(slots)}]" if slots else name
 
-    def element_with(self, draw: Draw, index: str) -> str | None:
-        """A tensor that has this index, or None."""
-        names = sorted(n for n, groups in self.tensors.items() if GROUP_OF[index] in groups)
-        if not names:
-            return None
-        name = draw(st.sampled_from(names))
+    def element_with(self, draw: Draw, index: str) -> str:
+        """A tensor at this index; every environment has one for every group."""
+        name = draw(st.sampled_from(sorted(n for n, groups in self.tensors.items() if GROUP_OF[index] in groups)))
         self.used.add(name)
-        slots = [index if g == GROUP_OF[index] else str(draw(st.integers(0, self.sizes[g] - 1))) for g in self.tensors[name]]
+        slots = [index if g == GROUP_OF[index] else "0" for g in self.tensors[name]]
         return f"{name}[{', '.join(slots)}]"
 
 
 def expression(draw: Draw, env: Environment, free: tuple[str, ...], depth: int) -> str:
     """An expression whose free indices are among `free`."""
-    kind = draw(st.sampled_from(["leaf", "leaf", "scalar", "scalar", "scalar", "reduce", "reduce", "softmax", "position"]))
+    kind = draw(
+        st.sampled_from(["leaf", "leaf", "scalar", "scalar", "scalar", "reduce", "reduce", "softmax", "position"])
+    )
     if depth <= 0 or kind == "leaf":
         return _leaf(draw, env, free)
     if kind == "reduce":
@@ -145,8 +147,7 @@ def expression(draw: Draw, env: Environment, free: tuple[str, ...], depth: int) 
     if kind == "softmax" and free:
         index = draw(st.sampled_from(free))
         body = _with_index(draw, env, index, expression(draw, env, free, depth - 1))
-        if body is not None:
-            return f"{draw(st.sampled_from(['softmax', 'log_softmax']))}[{index}](2*tanh({body}))"
+        return f"{draw(st.sampled_from(['softmax', 'log_softmax']))}[{index}](2*tanh({body}))"
     if kind == "position" and free:
         index = draw(st.sampled_from(free))
         twin = [i for i in free if i != index and GROUP_OF[i] == GROUP_OF[index]]
@@ -171,32 +172,43 @@ def _leaf(draw: Draw, env: Environment, free: tuple[str, ...]) -> str:
     return env.element(draw, free)
 
 
-def _with_index(draw: Draw, env: Environment, index: str, body: str) -> str | None:
+def _with_index(draw: Draw, env: Environment, index: str, body: str) -> str:
     """The body with something that depends on the index added or multiplied."""
     element = env.element_with(draw, index)
-    if element is None:
-        return None
     return draw(st.sampled_from([f"({body})*{element}", f"{element} + {body}", f"{element}*({body})*{element}"]))
 
 
 def _reduction(draw: Draw, env: Environment, free: tuple[str, ...], depth: int) -> str:
     """sum, mean, max, min or logsumexp over one or two indices that are not in scope outside."""
     choices = [i for names in GROUPS.values() for i in names if i not in free]
-    bound = draw(st.lists(st.sampled_from(choices), min_size=1, max_size=2, unique=True)) if choices else []
+    bound = draw(st.lists(st.sampled_from(choices), min_size=1, max_size=2, unique=True))
     body = expression(draw, env, (*free, *bound), depth - 1)
-    taken = []
     for index in bound:
-        widened = _with_index(draw, env, index, body)
-        if widened is not None:
-            body, taken = widened, [*taken, index]
-        else:
-            body = body.replace(index, "0")  # no tensor of that group: cannot happen with the environments below
-    if not taken:
-        return _leaf(draw, env, free)
-    name = draw(st.sampled_from(["sum", "sum", "sum", "mean", "Σ", "max", "min", "logsumexp"]))
-    if not env.kinks and name in ("max", "min"):
-        name = "logsumexp"
-    return f"{name}[{', '.join(taken)}]({body})"
+        body = _with_index(draw, env, index, body)
+    names = ["sum", "sum", "sum", "mean", "Σ", "logsumexp", *(["max", "min"] if env.kinks else [])]
+    return f"{draw(st.sampled_from(names))}[{', '.join(bound)}]({body})"
+
+
+# How a quantity q of one group of indices becomes one of another: with weights in either orientation, twice, or none.
+LINKS = {
+    ("i", "j"): ("sum[i]({q}[i]*W[i, j]) + b[j]", "sum[i, k](B[i, j, k]*{q}[i]*V[j, k])", "Σ[i](W[i, j]*{q}[i])"),
+    ("i", "k"): ("sum[i, j]({q}[i]*W[i, j]*V[j, k])", "sum[i, j](B[i, j, k]*x[i]*{q}[i]*b[j])"),
+    ("j", "j"): (
+        "sum[j2]({q}[j2]*A[j2, j])",
+        "{q}[j] + sum[j2](A[j, j2]*{q}[j2])",
+        "A[j, j]*{q}[j] + b[j]",
+        "sum[j2](A[j2, j]*sum[i](W[i, j2]*sum[j](W[i, j]*{q}[j])))",
+    ),
+    ("j", "k"): ("sum[j]({q}[j]*V[j, k])", "sum[j, j2](V[j, k]*A[j, j2]*{q}[j2]) + c"),
+    ("k", "j"): ("sum[k](V[j, k]*{q}[k])", "b[j]*sum[k, k2](V[j, k]*V[j, k2]*{q}[k2])"),
+    ("k", "k"): ("sum[j, k2](V[j, k]*V[j, k2]*{q}[k2])", "{q}[k]*sum[j](b[j]*V[j, k])"),
+}
+
+
+def _link(draw: Draw, env: Environment, last: str, own: str, group: str) -> str:
+    text = draw(st.sampled_from(LINKS[own, group])).format(q=last)
+    env.used |= set(re.findall(r"\b[A-Za-z]\w*", text)) & set(env.tensors)
+    return text
 
 
 def expressions(free: tuple[str, ...] = (), depth: int = 3) -> st.SearchStrategy[tuple[str, dict[str, Tensor]]]:
@@ -227,9 +239,10 @@ def expressions(free: tuple[str, ...] = (), depth: int = 3) -> st.SearchStrategy
 def systems(draw: Draw, kinks: bool = True, max_layers: int = 3, depth: int = 2) -> Drawn:
     """A network: one to three layers, a prediction, a loss of one or two parts.
 
-    Among what is mixed in: weights shared by layers and used under swapped indices, diagonals, fixed positions, products of
-    three tensors with three indices, skip connections, sums of sums, penalties, functions of the text's own, hyper-parameters,
-    a label or a target, quantities without a sample axis. `kinks=False` leaves out max, abs, where and their like.
+    Among what is mixed in: weights shared by layers and used under swapped indices, diagonals, fixed positions,
+    products of three tensors with three indices, skip connections, sums of sums, penalties, functions of the text's
+    own, hyper-parameters, a label or a target, quantities without a sample axis. `kinks=False` leaves out max, abs,
+    where and their like.
     """
     sizes = {group: draw(st.sampled_from(SIZES)) for group in GROUPS}
     env = Environment({"x": ("i",)}, sizes, kinks=kinks)
@@ -238,7 +251,7 @@ def systems(draw: Draw, kinks: bool = True, max_layers: int = 3, depth: int = 2)
     if draw(st.booleans()):
         lines.append("input u")
         env.tensors["u"] = ()
-    parameters = {"W": ("i", "j"), "A": ("j", "j"), "B": ("i", "j", "k"), "V": ("j", "k"), "b": ("j",), "c": ()}
+    parameters = {name: tuple(GROUP_OF[i] for i in own) for name, own in PARAMETERS.items()}
     env.tensors |= parameters
     if draw(st.booleans()):
         env.hyper = ("alpha",)
@@ -252,7 +265,7 @@ def systems(draw: Draw, kinks: bool = True, max_layers: int = 3, depth: int = 2)
         group = draw(st.sampled_from(["j", "j", "k"]))
         link = _link(draw, env, last, own, group)
         extra = expression(draw, env, (group,), depth)
-        wrap = draw(st.sampled_from(["tanh({})", "sigmoid({})", "softplus({})", "sin({})", "2*erf({})", "relu({})" if kinks else "tanh({})"]))
+        wrap = draw(st.sampled_from([*WRAPS, "relu({})"] if kinks else WRAPS))
         last, own = f"h{layer}", group
         equations.append(f"{last}[{group}] = {wrap.format(f'{link} + tanh({extra})')}")
         env.tensors[last] = (group,)
@@ -272,9 +285,12 @@ def systems(draw: Draw, kinks: bool = True, max_layers: int = 3, depth: int = 2)
     if total != "E":
         lines.append(f"loss {total}")
     start = draw(st.sampled_from(["", " = zeros", " = uniform(-0.1, 0.1)", " = glorot_uniform", " = 0.5"]))
-    for name, groups in parameters.items():
-        if name in env.used:
-            seen: dict[str, int] = {}
-            shown = [GROUPS[g][seen.setdefault(g, -1) + 1] if not seen.update({g: seen[g] + 1}) else "" for g in groups] if False else _own_names(groups)
-            lines.append(f"parameter {name}{f'[{', '.join(shown)}]' if shown else ''}{start}")
+    lines += [f"parameter {_left(name)}{start}" for name in PARAMETERS if name in env.used]
     return Drawn("\n".join([*lines, *equations]) + "\n", {name: sizes[g] for name, g in GROUP_OF.items()})
+
+
+PARAMETERS = {"W": ("i", "j"), "A": ("j", "j2"), "B": ("i", "j", "k"), "V": ("j", "k"), "b": ("j",), "c": ()}
+
+
+def _left(name: str) -> str:
+    return f"{name}[{', '.join(PARAMETERS[name])}]" if PARAMETERS[name] else name

@@ -21,6 +21,7 @@ from chainrule.formula.expr import (
     Apply,
     Element,
     Expr,
+    Mul,
     Normalized,
     Number,
     Position,
@@ -48,7 +49,7 @@ from chainrule.formula.expr import (
 from chainrule.formula.functions import FUNCTIONS
 from chainrule.formula.source import MAX_DIGITS, Source
 from chainrule.formula.system import Tensor
-from chainrule.formula.text import number_text
+from chainrule.formula.text import in_written_order, number_text
 from chainrule.messages import say
 
 MAX_DEPTH = 100  # of operations within operations; what walks an expression recurses, some four calls a level
@@ -143,7 +144,7 @@ class Scope:
         except RecursionError:
             raise self.source.fail(NotationError, start, "formula_too_deep", limit=MAX_DEPTH) from None
         self._check(expr, start)
-        return expr
+        return transform(expr, lambda node: in_written_order(node) if isinstance(node, Mul) else node)
 
     def _check(self, expr: Expr, start: int) -> None:
         """What functions put into one another may have made: too deep, divided by zero, a huge exponent."""

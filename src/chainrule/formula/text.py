@@ -161,28 +161,20 @@ class Printer:
         return f"{kind}[{index_text(index)}]({self.text(body)})"
 
     def _product(self, factors: tuple[Expr, ...]) -> tuple[str, int]:
-        mean = self._mean(factors)
-        if mean is not None:
-            return mean
-        sign, above, below = split_product(factors)
-        top = "*".join(self._within(f, PRODUCT if n == 0 else UNARY) for n, f in enumerate(above)) or "1"
-        return "/".join([sign + top, *(self._within(f, POWER) for f in below)]), PRODUCT
+        means = means_in(factors)
+        sizes = [size for _, own in means for size in own]
+        sign, above, below = split_product([f for f in factors if f not in sizes])
+        texts = []
+        for place, factor in enumerate(above):
+            mean = any(factor == found for found, _ in means)
+            texts.append(self._mean(factor) if mean else self._within(factor, UNARY if place else PRODUCT))
+        text = "/".join([sign + ("*".join(texts) or "1"), *(self._within(f, POWER) for f in below)])
+        return text, ATOM if len(factors) == 1 + len(sizes) and means else PRODUCT
 
-    def _mean(self, factors: tuple[Expr, ...]) -> tuple[str, int] | None:
+    def _mean(self, expr: Expr) -> str:
         """1/size(n) * sum[n](u) is written mean[n](u)."""
-        for reduction in factors:
-            if not (isinstance(reduction, Reduction) and reduction.kind == "sum"):
-                continue
-            sizes = [Power(Size(base_index(i)), Number(Fraction(-1))) for i in reduction.indices]
-            if not all(s in factors for s in sizes):
-                continue
-            text = f"mean[{', '.join(map(index_text, reduction.indices))}]({self.text(reduction.body)})"
-            rest = tuple(f for f in factors if f is not reduction and f not in sizes)
-            if not rest:
-                return text, ATOM
-            before, _ = self._product(rest) if len(rest) > 1 else (self._within(rest[0], PRODUCT), PRODUCT)
-            return f"{before}*{text}", PRODUCT
-        return None
+        assert isinstance(expr, Reduction)
+        return f"mean[{', '.join(map(index_text, expr.indices))}]({self.text(expr.body)})"
 
     def _power(self, expr: Power) -> tuple[str, int]:
         match expr.exponent:
@@ -201,6 +193,27 @@ def split_product(factors: Sequence[Expr]) -> tuple[str, list[Expr], list[Expr]]
         case [Number(value), *rest] if value < 0:
             return "-", rest if value == -1 else [Number(-value), *rest], below
     return "", above, below
+
+
+def means_in(factors: Sequence[Expr]) -> list[tuple[Reduction, list[Expr]]]:
+    """The sums of a product that stand with 1/size of each of their indices, and these."""
+    left = [f for f in factors if _is_divisor(f)]
+    found: list[tuple[Reduction, list[Expr]]] = []
+    for factor in factors:
+        if isinstance(factor, Reduction) and factor.kind == "sum":
+            sizes: list[Expr] = [Power(Size(base_index(i)), Number(Fraction(-1))) for i in factor.indices]
+            if all(s in left for s in sizes):
+                left = [f for f in left if f not in sizes]
+                found.append((factor, sizes))
+    return found
+
+
+def in_written_order(product: Mul) -> Mul:
+    """A product with its factors in the order in which its text will be read again: divisors last, those of means first."""
+    sizes = [size for _, own in means_in(product.factors) for size in own]
+    above = [f for f in product.factors if not _is_divisor(f)]
+    below = [f for f in product.factors if _is_divisor(f) and f not in sizes]
+    return Mul((*above, *sizes, *below))
 
 
 def _is_divisor(factor: Expr) -> TypeGuard[Power]:

@@ -38,7 +38,8 @@ class Command(click.Command):
     def __init__(self, name: str, *, params: Sequence[click.Parameter] = (), **settings: Any):
         everywhere = [_language_option(), _help_option()]
         text = say(f"interfaces.help_{name.replace('-', '_')}")
-        super().__init__(name, params=[*params, *everywhere], help=text, short_help=text.split("\n")[0], **settings)
+        settings = {"options_metavar": say("interfaces.options_metavar"), **settings}
+        super().__init__(name, params=[*params, *everywhere], help=text, **settings)
         self.context_settings = {"allow_extra_args": True}  # so that the complaint about them is ours
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

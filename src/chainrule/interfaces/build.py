@@ -176,7 +176,7 @@ def with_scaling(text: str, white: int = 255) -> Scaled:
         t.name for t in system.of_role("input") if set(t.indices) - {system.samples} and not _prepared(system, t.name)
     }
     source = Source(text)
-    taken = set(re.findall(r"[^\W\d]\w*", text))
+    taken = set(re.findall(r"[^\W\d]\w*", source.text))
     changes: list[tuple[int, int, str]] = []
     raw: dict[str, str] = {}
     for statement in source.statements():

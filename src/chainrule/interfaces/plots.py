@@ -25,7 +25,14 @@ Array = np.ndarray[Any, Any]
 TRAINING, VALIDATION, TEST, GRID = "#1f5fa8", "#d9771f", "#333333", "#dddddd"
 DOTS_PER_INCH = 150
 # Fonts with Hangul that systems bring along; matplotlib's own has none.
-KOREAN_FONTS = ("Noto Sans KR", "Noto Sans CJK KR", "NanumGothic", "Malgun Gothic", "Apple SD Gothic Neo", "AppleGothic")
+KOREAN_FONTS = (
+    "Noto Sans KR",
+    "Noto Sans CJK KR",
+    "NanumGothic",
+    "Malgun Gothic",
+    "Apple SD Gothic Neo",
+    "AppleGothic",
+)
 PER_ROW = 10
 
 

@@ -77,7 +77,7 @@ def evaluate(model: Path, data: str | None, *, split: str, as_json: bool) -> int
 
 
 def shown_means(means: Mapping[str, float]) -> str:
-    """"loss 0.0712, accuracy 0.9812" in the user's language."""
+    """ "loss 0.0712, accuracy 0.9812" in the user's language."""
     known = ("loss", "accuracy")
     return ", ".join(f"{say(f'training.{n}') if n in known else n} {value:.4f}" for n, value in means.items())
 

@@ -14,7 +14,6 @@ from chainrule.formula.expr import Element, Symbol
 from chainrule.formula.system import System, Update
 from chainrule.formula.text import equation_text, number_text_decimal, system_text, update_text
 from chainrule.formula.typeset import Unicode, latex_align, latex_document
-from chainrule.library import UPDATES
 from chainrule.messages import say
 from chainrule.training.network import DEFAULT_RULE, Network, formula, load
 from chainrule.training.vocabulary import Rule, update_rule
@@ -50,7 +49,7 @@ def as_formulas(network: Network, optimizer: str | None) -> str:
         backward = (equation_text(e, system.samples) for e in network.derivation.backward)
         parts += ["", f"# {say('interfaces.backward')}", *backward]
     for title, lines, values in update_sections(network, optimizer):
-        parts += ["", f"# {title}", *(update_text(line, system.samples) for line in lines), *values]
+        parts += ["", f"# {title}", *values, *(update_text(line, system.samples) for line in lines)]
     return "\n".join(parts)
 
 
@@ -78,8 +77,7 @@ def update_sections(network: Network, optimizer: str | None) -> Iterator[tuple[s
     others = [p.name for p in system.parameters if p.name not in named]
     if others and system.loss is not None:
         rule = _rule(system, optimizer)
-        gradients = ", ".join(network.derivation.gradients[name] for name in others)
-        title = say("interfaces.update", parameters=", ".join(others), gradients=gradients)
+        title = say("interfaces.update", parameters=", ".join(others))
         values = {**rule.defaults, **{n: v for n, v in system.hyper.items() if not own}}
         yield title, rule.lines, _values(values)
 
@@ -189,11 +187,9 @@ def derivation_page(derivation: Derivation, adjoints: Sequence[Adjoint]) -> list
 
 
 def _step_lines(printer: Unicode, step: Step, depth: int) -> Iterator[str]:
-    yield f"{'    ' * depth}{printer.text(step.before)} = {printer.text(step.after)}    ({step.rule})"
+    before = printer.text(step.before)
+    if depth > 1:  # inside a local derivative: before is what is differentiated
+        before = f"d({before})"
+    yield f"{'    ' * depth}{before} = {printer.text(step.after)}    ({step.rule})"
     for inner in step.about:
         yield from _step_lines(printer, inner, depth + 1)
-
-
-def optimizer_names() -> list[str]:
-    """The rules of the library, for help pages."""
-    return list(UPDATES)

@@ -121,9 +121,7 @@ def _formulas(options: TrainOptions) -> tuple[str, str]:
         design = Design()
         if options.hidden is not None:
             design = replace(design, hidden=parse_widths(options.hidden))
-        design = replace(
-            design, activation=options.activation or design.activation, loss=options.loss or design.loss
-        )
+        design = replace(design, activation=options.activation or design.activation, loss=options.loss or design.loss)
         text = network_text(design)
         name = "-".join([options.data, *map(str, design.hidden)])
     else:

@@ -80,5 +80,5 @@ def _draw(
     kind, low, high = distribution(system, tensor, sizes)
     if kind == "constant":
         return np.full(shape, low)
-    generator = np.random.Generator(np.random.Philox(key=[seed, PARAMETER_KEY + number]))
+    generator = np.random.Generator(np.random.Philox(key=np.array([seed, PARAMETER_KEY + number], dtype=np.uint64)))
     return np.asarray(generator.uniform(low, high, shape) if kind == "uniform" else generator.normal(low, high, shape))
