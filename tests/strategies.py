@@ -181,6 +181,8 @@ def _with_index(draw: Draw, env: Environment, index: str, body: str) -> str:
 def _reduction(draw: Draw, env: Environment, free: tuple[str, ...], depth: int) -> str:
     """sum, mean, max, min or logsumexp over one or two indices that are not in scope outside."""
     choices = [i for names in GROUPS.values() for i in names if i not in free]
+    if not choices:
+        return _leaf(draw, env, free)
     bound = draw(st.lists(st.sampled_from(choices), min_size=1, max_size=2, unique=True))
     body = expression(draw, env, (*free, *bound), depth - 1)
     for index in bound:

@@ -260,8 +260,9 @@ class _Backward:
         product = mul(local, outer) if leads else mul(outer, local)
         term = add(*(sum_over(indices, t) for t in expose_deltas(product)))
         steps.append(Step(rules.MULTIPLY.name, mul(symbol, shown), product))
-        if term != product:
-            steps.append(Step(rules.DELTA_REMOVES_SUM.name, sum_over([], product), term))
+        summed = Reduction("sum", tuple(indices), product) if indices else product
+        if not same(term, summed):
+            steps.append(Step(rules.DELTA_REMOVES_SUM.name, summed, term))
         return chained, term
 
     # the shape of a result

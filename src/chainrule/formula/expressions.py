@@ -19,6 +19,7 @@ from chainrule.formula.expr import (
     ZERO,
     Add,
     Apply,
+    Compare,
     Element,
     Expr,
     Mul,
@@ -30,6 +31,7 @@ from chainrule.formula.expr import (
     Size,
     Slot,
     Symbol,
+    Where,
     add,
     children,
     compare,
@@ -144,7 +146,7 @@ class Scope:
         except RecursionError:
             raise self.source.fail(NotationError, start, "formula_too_deep", limit=MAX_DEPTH) from None
         self._check(expr, start)
-        return transform(expr, lambda node: in_written_order(node) if isinstance(node, Mul) else node)
+        return ordered(expr)
 
     def _check(self, expr: Expr, start: int) -> None:
         """What functions put into one another may have made: too deep, divided by zero, a huge exponent."""
@@ -372,10 +374,9 @@ class Scope:
         raise self.fail(NotationError, node, "not_in_notation")
 
     def reduction(self, node: ast.Call, name: str, slots: tuple[Slot, ...]) -> Expr:
-        if len(node.args) != 1 or node.keywords:
-            raise self.fail(
-                NotationError, node, "reduction_takes_one", name=name, came=len(node.args) + len(node.keywords)
-            )
+        self._expect_keywords(node, name, ())
+        if len(node.args) != 1:
+            raise self.fail(NotationError, node, "reduction_takes_one", name=name, came=len(node.args))
         indices = tuple(s for s in slots if isinstance(s, str))
         if len(indices) != len(slots) or len(set(indices)) != len(indices):
             raise self.fail(NotationError, node, "reduction_index", name=name)
@@ -457,9 +458,38 @@ class Scope:
         return transform(body, put_in)
 
     def _expect(self, node: ast.Call, name: str, count: int, keywords: tuple[str, ...] = ()) -> None:
+        self._expect_keywords(node, name, keywords)
         if len(node.args) != count:
             raise self.fail(NotationError, node, "wrong_argument_count", name=name, wanted=count, came=len(node.args))
+
+    def _expect_keywords(self, node: ast.Call, name: str, keywords: tuple[str, ...]) -> None:
         for keyword in node.keywords:
             if keyword.arg not in keywords:
                 known = ", ".join(keywords) or "–"
                 raise self.fail(NotationError, keyword, "unknown_keyword", name=name, keyword=keyword.arg, known=known)
+
+
+def ordered(expr: Expr) -> Expr:
+    """The expression with the factors of every product as the printer orders them, so that its text reads as the same.
+
+    Nodes are built as they are: a constructor would move what a sum does not depend on out of it.
+    """
+    parts = tuple(map(ordered, children(expr)))
+    match expr:
+        case Add():
+            return Add(parts)
+        case Mul():
+            return in_written_order(Mul(parts))
+        case Power():
+            return Power(*parts)
+        case Apply(function, _):
+            return Apply(function, parts)
+        case Compare(operator, _, _):
+            return Compare(operator, *parts)
+        case Where():
+            return Where(*parts)
+        case Reduction(kind, indices, _):
+            return Reduction(kind, indices, parts[0])
+        case Normalized(kind, index, _):
+            return Normalized(kind, index, parts[0])
+    return expr

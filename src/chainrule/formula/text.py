@@ -209,7 +209,7 @@ def means_in(factors: Sequence[Expr]) -> list[tuple[Reduction, list[Expr]]]:
 
 
 def in_written_order(product: Mul) -> Mul:
-    """A product with its factors in the order in which its text will be read again: divisors last, those of means first."""
+    """A product with its factors in the order in which its text shows them: divisors last, those of means first."""
     sizes = [size for _, own in means_in(product.factors) for size in own]
     above = [f for f in product.factors if not _is_divisor(f)]
     below = [f for f in product.factors if _is_divisor(f) and f not in sizes]

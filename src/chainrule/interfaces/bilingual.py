@@ -1,8 +1,8 @@
-"""click in the user's language: headings, usage errors, and types whose complaints come from the catalogue."""
+"""click in the user's language: headings, usage errors, and option types whose complaints come from the catalogue."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any, NoReturn
@@ -39,7 +39,7 @@ class Command(click.Command):
         everywhere = [_language_option(), _help_option()]
         text = say(f"interfaces.help_{name.replace('-', '_')}")
         settings = {"options_metavar": say("interfaces.options_metavar"), **settings}
-        super().__init__(name, params=[*params, *everywhere], help=text, **settings)
+        super().__init__(name, params=[*params, *everywhere], help=text, short_help=text, **settings)
         self.context_settings = {"allow_extra_args": True}  # so that the complaint about them is ours
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -98,7 +98,9 @@ def no_such(key: str, name: str, known: Sequence[str]) -> str:
 # --- options ----------------------------------------------------------------------------------------------------------
 
 
-def option(flag: str, type: click.ParamType | None = None, metavar: str | None = None, **settings: Any) -> click.Option:
+def option(
+    flag: str, type: click.Path | Callable[[str], Any] | None = None, metavar: str | None = None, **settings: Any
+) -> click.Option:
     """An option with its help from the catalogue: `--batch-size` has option_batch_size."""
     name = flag.removeprefix("--").replace("-", "_")
     if not settings.get("hidden"):
@@ -108,7 +110,7 @@ def option(flag: str, type: click.ParamType | None = None, metavar: str | None =
 
 def _language_option() -> click.Option:
     # Which language it is was found before the tree was built; here it is only let through, and checked.
-    return option("--lang", Choice(LANGUAGES), "|".join(LANGUAGES), expose_value=False)
+    return option("--lang", one_of(LANGUAGES), "|".join(LANGUAGES), expose_value=False)
 
 
 def _help_option() -> click.Option:
@@ -131,30 +133,23 @@ def _version_option() -> click.Option:
     return option("--version", is_flag=True, is_eager=True, expose_value=False, callback=show)
 
 
-class Choice(click.ParamType):
-    """One of some words."""
+def one_of(choices: Sequence[str]) -> Callable[[str], str]:
+    """The type of an option that is one of some words."""
 
-    name = "choice"
+    def convert(value: str) -> str:
+        if value.lower() in choices:
+            return value.lower()
+        raise click.BadParameter(no_such("not_a_choice", value, choices))
 
-    def __init__(self, choices: Sequence[str]):
-        self.choices = tuple(choices)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if str(value).lower() in self.choices:
-            return str(value).lower()
-        return self.fail(no_such("not_a_choice", str(value), self.choices), param, ctx)
+    return convert
 
 
-class Whole(click.ParamType):
-    """A whole number; its range is the library's to check, so that Python and command line say the same."""
-
-    name = "number"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            return int(value)
-        except ValueError:
-            return self.fail(say("interfaces.not_whole", came=value), param, ctx)
+def whole(value: str) -> int:
+    """The type of a whole number; its range is the library's to check, so that Python and command line say the same."""
+    try:
+        return int(value)
+    except ValueError:
+        raise click.BadParameter(say("interfaces.not_whole", came=value)) from None
 
 
 # --- complaints -------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from typing import Any
 import click
 
 from chainrule.errors import ChainruleError
-from chainrule.interfaces.bilingual import Choice, Command, Group, Whole, option, usage_text
+from chainrule.interfaces.bilingual import Command, Group, one_of, option, usage_text, whole
 from chainrule.messages import LANGUAGES, say, set_language
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
@@ -94,18 +94,18 @@ def _train() -> Command:
             option("--hidden", metavar="512,…"),
             option("--activation", metavar="NAME"),
             option("--loss", metavar="NAME"),
-            option("--epochs", Whole(), "5", default=5),
-            option("--batch-size", Whole(), "128", default=128),
+            option("--epochs", whole, "5", default=5),
+            option("--batch-size", whole, "128", default=128),
             option("--optimizer", metavar="NAME"),
             option("--learning-rate", metavar="0.001"),
-            option("--seed", Whole(), "0", default=0),
-            option("--threads", Whole(), "N"),
-            option("--dtype", Choice(DTYPES), "|".join(DTYPES), default="float32"),
-            option("--rows", Whole(), "N"),
-            option("--validation", Whole(), "N", default=0),
+            option("--seed", whole, "0", default=0),
+            option("--threads", whole, "N"),
+            option("--dtype", one_of(DTYPES), "|".join(DTYPES), default="float32"),
+            option("--rows", whole, "N"),
+            option("--validation", whole, "N", default=0),
             option("--no-scale", is_flag=True),
             option("--out", PATH, "FOLDER"),
-            option("--engine", Choice(ENGINES), hidden=True, default="native"),
+            option("--engine", one_of(ENGINES), hidden=True, default="native"),
         ],
     )
 
@@ -125,7 +125,7 @@ def _predict() -> Command:
             option("--input", PATH, "FILE", multiple=True),
             option("--data", metavar="mnist"),
             option("--index", metavar="0..9"),
-            option("--split", Choice(SPLITS), "|".join(SPLITS), default="test"),
+            option("--split", one_of(SPLITS), "|".join(SPLITS), default="test"),
             option("--json", is_flag=True, to="as_json"),
             option("--picture", PATH, "FILE"),
         ],
@@ -144,7 +144,7 @@ def _evaluate() -> Command:
         params=[
             click.Argument(["model"], type=PATH, metavar="MODEL"),
             option("--data", metavar="mnist"),
-            option("--split", Choice(SPLITS), "|".join(SPLITS), default="test"),
+            option("--split", one_of(SPLITS), "|".join(SPLITS), default="test"),
             option("--json", is_flag=True, to="as_json"),
         ],
     )
@@ -161,7 +161,7 @@ def _show() -> Command:
         callback=run,
         params=[
             click.Argument(["source"], type=PATH, metavar="FILE"),
-            option("--as", Choice(FORMS), "|".join(FORMS), to="form", default="formulas"),
+            option("--as", one_of(FORMS), "|".join(FORMS), to="form", default="formulas"),
             option("--optimizer", metavar="NAME"),
         ],
     )

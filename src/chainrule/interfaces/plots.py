@@ -42,10 +42,10 @@ def save_curves(history: History, path: str | Path, *, test: Mapping[str, float]
     Raises: FileError where the file cannot be written.
     """
     names = [n for n in history.history if not n.startswith("val_") and n != "seconds"]
-    figure = _figure(4.6 * max(len(names), 1), 3.6)
+    figure = _figure(4.6 * len(names), 3.6)
     epochs = [epoch + 1 for epoch in history.epoch]
     for place, name in enumerate(names, start=1):
-        axes = figure.add_subplot(1, max(len(names), 1), place)
+        axes = figure.add_subplot(1, len(names), place)
         _curve(axes, epochs, name, history.history, (test or {}).get(name))
     _write(figure, path)
 

@@ -79,7 +79,8 @@ def evaluate(model: Path, data: str | None, *, split: str, as_json: bool) -> int
 def shown_means(means: Mapping[str, float]) -> str:
     """ "loss 0.0712, accuracy 0.9812" in the user's language."""
     known = ("loss", "accuracy")
-    return ", ".join(f"{say(f'training.{n}') if n in known else n} {value:.4f}" for n, value in means.items())
+    shown = (f"{say(f'training.{n}') if n in known else n} {value:.4f}" for n, value in means.items())
+    return ", ".join(shown) or "–"
 
 
 def parse_index(text: str, count: int) -> list[int]:
@@ -127,6 +128,8 @@ def _from_files(files: Sequence[Path], index: str | None) -> Rows:
         numbers = range(len(rows)) if index is None else parse_index(index, len(rows))
         parts.append(rows[list(numbers)])
         names += [path.name if len(rows) == 1 else n if len(files) == 1 else f"{path.name} {n}" for n in numbers]
+    if len({part.shape[1:] for part in parts}) > 1:
+        parts = [part.reshape(len(part), -1) for part in parts]  # an image beside rows of pixels
     shapes = {part.shape[1:] for part in parts}
     if len(shapes) > 1:
         raise SettingError(say("interfaces.mixed_shapes", shapes=", ".join(map(str, sorted(shapes)))))

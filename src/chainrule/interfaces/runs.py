@@ -50,8 +50,8 @@ class Run:
         from chainrule.interfaces.plots import save_curves
 
         history.save(self.folder / HISTORY)
-        if not history.epoch:
-            return [HISTORY]
+        if set(history.history) <= {"seconds"}:
+            return [HISTORY]  # no epoch, or nothing that could be measured
         save_curves(history, self.folder / CURVES, test=test)
         return [HISTORY, CURVES]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import click
@@ -72,7 +73,7 @@ def update_sections(network: Network, optimizer: str | None) -> Iterator[tuple[s
     system = network.system
     own = tuple(u for u in system.updates if isinstance(u.target, Element))
     if own:
-        yield say("interfaces.own_updates"), own, _values(dict(system.hyper))
+        yield say("interfaces.own_updates"), own, _values(system.hyper)
     named = {u.target.tensor for u in own if isinstance(u.target, Element)}
     others = [p.name for p in system.parameters if p.name not in named]
     if others and system.loss is not None:
@@ -89,8 +90,8 @@ def _rule(system: System, optimizer: str | None) -> Rule:
     return update_rule(optimizer or DEFAULT_RULE)
 
 
-def _values(hyper: dict[str, object]) -> list[str]:
-    return [f"{name} = {number_text_decimal(value)}" for name, value in hyper.items()]  # type: ignore[arg-type]  # fractions
+def _values(hyper: Mapping[str, Fraction]) -> list[str]:
+    return [f"{name} = {number_text_decimal(value)}" for name, value in hyper.items()]
 
 
 # --- other forms ------------------------------------------------------------------------------------------------------

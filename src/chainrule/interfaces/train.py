@@ -13,7 +13,7 @@ import click
 from chainrule.data.datasets import Dataset, Split
 from chainrule.errors import Diverged, SettingError
 from chainrule.formula.parse import parse_system
-from chainrule.interfaces.build import Design, network_text, parse_widths, with_scaling
+from chainrule.interfaces.build import Design, Scaled, network_text, parse_widths, with_scaling
 from chainrule.interfaces.datasets import arrays_for, find, sizes_for
 from chainrule.interfaces.predict import rebuilds_input, shown_means
 from chainrule.interfaces.runs import Run, start_run
@@ -54,11 +54,13 @@ class TrainOptions:
 
 def train(options: TrainOptions, command: list[str]) -> int:
     """Train, evaluate on the test images, and leave a run folder; the exit code."""
-    text, name = _formulas(options)
     data = find(options.data)
     training, validation = _splits(data, options)
-    network = _network(text, data, options)
+    name, scaled = _formulas(options)
+    network = _network(scaled.text, data, options)
     run = start_run(options.out, name)
+    if scaled.names:
+        _tell("scaled", names=", ".join(scaled.names))
     try:
         return _train_into(run, network, data, training, validation, options, command)
     finally:
@@ -74,8 +76,6 @@ def _train_into(
     options: TrainOptions,
     command: list[str],
 ) -> int:
-    if run.moved:
-        _tell("run_exists", asked=run.asked, folder=run.folder)
     optimizer = _optimizer(network, options)
     start = time.perf_counter()
     try:
@@ -110,13 +110,15 @@ def _train_into(
         "test": test,
     }
     files += run.save_note(note)
+    if run.moved:
+        _tell("run_exists", asked=run.asked, folder=run.folder)
     click.echo(say("interfaces.test_result", count=len(data.test.images), means=shown_means(test)))
     click.echo(say("interfaces.run_saved", folder=run.folder, files=", ".join(files)))
     return INTERRUPTED if history.interrupted else 0
 
 
-def _formulas(options: TrainOptions) -> tuple[str, str]:
-    """The network's text, and the name of its run."""
+def _formulas(options: TrainOptions) -> tuple[str, Scaled]:
+    """The name of the run, and the network's text."""
     if options.network is None:
         design = Design()
         if options.hidden is not None:
@@ -129,12 +131,7 @@ def _formulas(options: TrainOptions) -> tuple[str, str]:
         if clash:
             raise SettingError(say("interfaces.network_and_parts", options=", ".join(clash)))
         text, name = read_formula_file(options.network), options.network.stem
-    if options.no_scale:
-        return text, name
-    scaled = with_scaling(text)
-    if scaled.names:
-        _tell("scaled", names=", ".join(scaled.names))
-    return scaled.text, name
+    return name, Scaled(text, ()) if options.no_scale else with_scaling(text)
 
 
 def _network(text: str, data: Dataset, options: TrainOptions) -> Network:
