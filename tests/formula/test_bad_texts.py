@@ -438,7 +438,7 @@ def test_the_message_in_korean(text):
     assert korean.partition("\n")[2] == english.partition("\n")[2], "the caret stands where it stands in English"
 
 
-# Said elsewhere, by the layers above or as a part of another message; `does_not_read` and `not_in_notation` are tested too.
+# Said by the layers above, or as a part of another message.
 SAID_ELSEWHERE = {"no_loss", "hyper_unknown", "from_size_line", "from_values", "from_use", "did_you_mean"}
 
 

@@ -97,9 +97,11 @@ def _save_rows(
     columns = max(len(row) for row in rows)
     figure = _figure(0.75 * columns, (0.95 if titles else 0.75) * len(rows))
     for line, images in enumerate(rows):
+        white = 255.0 if images.dtype == np.uint8 else max(1.0, float(np.max(images)))
         for column, image in enumerate(images):
             axes = figure.add_subplot(len(rows), columns, line * columns + column + 1)
-            axes.imshow(np.reshape(image, shape or image_shape(images)), cmap="gray_r", interpolation="nearest")
+            pixels = np.reshape(image, shape or image_shape(images))
+            axes.imshow(pixels, cmap="gray_r", interpolation="nearest", vmin=0, vmax=white)
             axes.set_axis_off()
             if titles:
                 axes.set_title(titles[line * PER_ROW + column], fontsize=9)

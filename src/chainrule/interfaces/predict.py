@@ -173,10 +173,6 @@ def _record(system: System, rows: Rows, outputs: Array, row: int) -> dict[str, A
         record |= {"prediction": best, "probability" if _is_probability(outputs) else "value": float(output[best])}
     if rows.labels is not None and not rebuilds_input(system):
         record["label"] = int(rows.labels[row])
-    if rebuilds_input(system):
-        scale = 255.0 if rows.values.dtype == np.uint8 and outputs.max() <= 1.5 else 1.0
-        difference = output.ravel() - rows.values[row].ravel() / scale
-        record["squared_error"] = float(np.mean(difference.astype(np.float64) ** 2))
     record["output"] = np.asarray(output, dtype=np.float64).tolist()
     return record
 
