@@ -99,10 +99,11 @@ def test_the_compiled_engine_is_the_default_and_agrees(capsys):
         assert weights == pytest.approx(slow[name], abs=2e-4)
 
 
-def test_the_same_seed_gives_the_same_file(capsys):
+def test_the_same_seed_gives_the_same_weights(capsys):
     for out in ("a", "b"):
         call(capsys, "train", "mnist", "--hidden", 8, "--rows", 300, "--epochs", 1, "--seed", 5, "--out", out)
-    assert Path("a/model.safetensors").read_bytes() == Path("b/model.safetensors").read_bytes()
+    first, second = (load_file(f"{out}/model.safetensors") for out in ("a", "b"))
+    assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
 def test_a_run_folder_is_not_overwritten(capsys):
@@ -147,7 +148,7 @@ def test_an_autoencoder_trains_without_labels(autoencoder):
 
 
 def test_the_formulas_own_update_lines_hold(capsys):
-    Path("net.formula").write_text((EXAMPLES / "one_layer.formula").read_text() + "w <- w - 0.1*g\n", encoding="utf-8")
+    Path("net.formula").write_text((EXAMPLES / "mlp.formula").read_text() + "w <- w - 0.1*g\n")
     call(capsys, "train", "mnist", "--network", "net.formula", *QUICK)
     assert json.loads(Path("runs/net/run.json").read_text())["optimizer"] is None
     code, _, err = call(capsys, "train", "mnist", "--network", "net.formula", *QUICK, "--optimizer", "adam")
@@ -175,7 +176,7 @@ def test_divergence_is_one_message_and_keeps_the_last_good_weights(capsys):
     options = ("--hidden", 16, "--rows", 600, "--learning-rate", "1e30", "--optimizer", "sgd", "--out", "run")
     code, out, err = call(capsys, "train", "mnist", *options)
     assert (code, out) == (1, "")
-    assert "training left the finite numbers in epoch 1, step 2" in err
+    assert "training left the finite numbers in epoch 1" in err
     assert "run: model.safetensors" in err
     assert all(np.isfinite(w).all() for w in cr.load("run/model.safetensors").parameters.values())
 
@@ -291,7 +292,7 @@ def test_an_image_and_a_numpy_file_give_what_the_data_set_gives(capsys, model):
     _, out, _ = call(capsys, "predict", model, "seven.png", "--input", "some.npy", "--json")
     records = json.loads(out)
     assert [r["index"] for r in records] == ["seven.png", "some.npy 0", "some.npy 1", "some.npy 2"]
-    assert [r["output"] for r in records] == pytest.approx([wanted[0], *wanted])
+    assert np.array([r["output"] for r in records]) == pytest.approx(np.array([wanted[0], *wanted]))
     assert all("label" not in r for r in records)
     assert call(capsys, "predict", model, "--input", "some.npy", "--index", "2")[0] == 0
 

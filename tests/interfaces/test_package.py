@@ -26,10 +26,11 @@ def test_an_unknown_name_is_an_attribute_error():
 
 
 def test_formula_is_the_function_whatever_was_imported_first():
-    code = "import chainrule.formula.expr, chainrule as cr; print(cr.formula('y = 2').predict())"
-    assert run(code) == "2.0"
+    text = "input x" + chr(92) + "ny = 2*x"
+    code = f"import chainrule.formula.expr, chainrule as cr; print(cr.formula('{text}').predict([1.0]))"
+    assert run(code) == "[2.]"
     code = (
-        "import chainrule as cr; cr.formula('y = 2'); from chainrule.formula import parse; print(cr.formula.__name__)"
+        f"import chainrule as cr; cr.formula('{text}'); from chainrule.formula import parse; print(cr.formula.__name__)"
     )
     assert run(code) == "formula"
 

@@ -49,6 +49,7 @@ class NativeRunner:
         self.sources = {t.name: _source_array(arrays[t.name], self.dtype) for t in program.inputs}
         self.module: Module = write_module(program, {n: str(a.dtype) for n, a in self.sources.items()})
         self.compiled: Compiled = compile_source(self.module.text, dtype)
+        self.compiled_in = 0.0 if self.compiled.from_cache else self.compiled.seconds
         shape = tile_shape(dtype)
         self.panel = shape.vectors * shape.lanes
         self.memory: dict[str, Array] = {}

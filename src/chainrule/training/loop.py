@@ -81,7 +81,9 @@ class EpochReport:
 
 
 class Runner(Protocol):
-    """Runs steps on its own copy of the parameters and states."""
+    """Runs steps on its own copy of the parameters and states. `compiled_in` are the seconds that compiling took."""
+
+    compiled_in: float
 
     def epoch(
         self, order: Array, batch_size: int, table: Mapping[str, Array], watcher: Watcher, steps: int | None = None
@@ -112,6 +114,8 @@ def train(network: Network, arrays: Mapping[str, Array], validation: Mapping[str
     watcher = watcher_for(plan.verbose, plan.epochs, steps, rows, network.system.loss)
     for line in network.overridden_updates(plan.optimizer):
         watcher.note(say("training.update_overridden", line=line, rule=rule.name or plan.optimizer))
+    if runner.compiled_in > 1.0:
+        watcher.note(say("training.compiled", seconds=f"{runner.compiled_in:.1f}"))
     with watcher:
         for epoch in range(plan.epochs):
             order = epoch_order(rows, plan.seed, epoch) if plan.shuffle else np.arange(rows, dtype=np.int64)
@@ -164,6 +168,7 @@ class InterpretedRunner:
         dtype: str,
     ):
         self.program, self.arrays, self.sizes, self.dtype = program, arrays, dict(sizes), dtype
+        self.compiled_in = 0.0
         self.kept = {n: a.copy() for n, a in start.items()}
 
     def epoch(
