@@ -22,6 +22,8 @@ def test_derived_gradients_are_the_numerical_ones(group):
     for seed in range(15 * group, 15 * group + 15):
         rng = np.random.default_rng(seed)
         drawn = together([draw(rng, 0, ROWS)])
+        if "sum[k_0](t_0[k_0]) = 1" in drawn.text:  # the oracle, which computes what is written, has no 0 log 0
+            drawn.data["t_0"] = 0.9 * drawn.data["t_0"] + 0.1 / drawn.data["t_0"].shape[1]
         net = formula(drawn.text, dtype="float64", sizes=drawn.sizes, seed=seed)
         arrays = net.bind((drawn.data,), {}, ("input", "target", "label"))
         sizes = {**net.sizes, "n": ROWS}

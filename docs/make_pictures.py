@@ -1,0 +1,96 @@
+"""Make the pictures of the README from what chainrule itself derives and trains: python docs/make_pictures.py
+
+derivation.png   a network as it is typed, its backward pass, and the steps that lead to one delta
+curves.png       the curves of `make train`, as its run folder has them
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import chainrule as cr
+from chainrule.formula.typeset import Latex
+from chainrule.interfaces.cli import main
+
+ROOT = Path(__file__).parents[1]
+PICTURES = ROOT / "docs" / "pictures"
+NETWORK = ROOT / "examples" / "digits.formula"
+INK, RULE_NAME, HEADING, LINE = "#1c2430", "#8a5a00", "#1f5fa8", "#d5d9e0"
+LINE_INCHES = 0.36
+
+
+def draw_derivation(path: Path) -> None:
+    """Typed formulas on the left, the derived backward pass on the right, the steps of one adjoint below."""
+    from matplotlib.figure import Figure
+
+    derivation = cr.formula(NETWORK).derivation
+    latex = Latex(derivation.system.samples, derivation.system.tensors)
+    typed = [line for line in NETWORK.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    backward = [" ".join(latex.sides(equation)) for equation in derivation.backward]
+    left, steps = proof(derivation.adjoint("a_p"), latex)
+    top = max(len(typed), len(backward) + 1)
+    height = LINE_INCHES * (top + 1.15 * len(steps) + 3.4)
+    figure = Figure(figsize=(12, height), dpi=130)
+
+    def write(column: float, line: float, text: str, **style: Any) -> None:
+        text = text.replace(r"\frac", r"\dfrac")
+        style = {"color": INK, "fontsize": 13, "va": "center", **style}
+        figure.text(column, 1 - (line + 1) * LINE_INCHES / height, text, **style)
+
+    def heading(column: float, line: float, text: str) -> None:
+        write(column, line, text, color=HEADING, fontsize=12, fontweight="bold")
+
+    heading(0.02, 0, "What you write")
+    heading(0.60, 0, "The backward pass that chainrule derives")
+    for number, text in enumerate(typed):
+        write(0.02, number + 1.1, text.replace("$", r"\$"), family="monospace", fontsize=11)
+    for number, text in enumerate(backward):
+        write(0.60, 1.5 * number + 1.3, f"${text}$")
+    start = top + 1.6
+    figure.add_artist(line_across(1 - start * LINE_INCHES / height))
+    heading(0.02, start, "How one of them comes about, every rule named")
+    for number, (text, rule) in enumerate(steps):
+        write(0.02, start + 1.15 * number + 1.4, f"${left} = {text}$" if number == 0 else f"$= {text}$")
+        write(0.60, start + 1.15 * number + 1.4, rule, color=RULE_NAME, fontsize=11)
+    figure.savefig(path, facecolor="white")
+
+
+def proof(adjoint: Any, latex: Latex) -> tuple[str, list[tuple[str, str]]]:
+    """The left side, and after each step of the adjoint what it is equal to, with the rule's name.
+
+    A local derivative and the product with it are side calculations: they are named where their result is put in.
+    """
+    steps: list[tuple[str, str]] = []
+    aside: list[str] = []
+    for step in adjoint.steps:
+        if step.rule in ("local derivative", "multiply"):
+            aside.append(step.rule)
+            continue
+        steps.append((latex.text(step.after), ", ".join([*aside, step.rule])))
+        aside = []
+    return latex.text(adjoint.equation.target), steps
+
+
+def line_across(height: float) -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D([0.02, 0.98], [height, height], color=LINE, linewidth=1)
+
+
+def draw_curves(path: Path, options: Sequence[str] = ()) -> None:
+    """Train as `make train` does, and keep the picture of its run folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "digits"
+        code = main(["train", "mnist", "--network", str(NETWORK), "--out", str(run), "--lang", "en", *options])
+        if code == 0:
+            shutil.copy(run / "curves.png", path)
+
+
+if __name__ == "__main__":
+    PICTURES.mkdir(exist_ok=True)
+    draw_derivation(PICTURES / "derivation.png")
+    draw_curves(PICTURES / "curves.png")
