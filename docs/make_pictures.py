@@ -20,7 +20,8 @@ ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 NETWORK = ROOT / "examples" / "digits.formula"
 INK, RULE_NAME, HEADING, LINE = "#1c2430", "#8a5a00", "#1f5fa8", "#d5d9e0"
-LINE_INCHES = 0.36
+LINE_INCHES = 0.34
+RIGHT = 0.58  # where the right column begins
 
 
 def draw_derivation(path: Path) -> None:
@@ -32,31 +33,41 @@ def draw_derivation(path: Path) -> None:
     typed = [line for line in NETWORK.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     backward = [" ".join(latex.sides(equation)) for equation in derivation.backward]
     left, steps = proof(derivation.adjoint("a_p"), latex)
-    top = max(len(typed), len(backward) + 1)
-    height = LINE_INCHES * (top + 1.15 * len(steps) + 3.4)
+    steps = [(f"{left if number == 0 else ''} = {text}", rule) for number, (text, rule) in enumerate(steps)]
+    right_lines, step_lines = line_places(backward), line_places([text for text, _ in steps])
+    top = max(1.2 * len(typed), right_lines[-1]) + 1.5
+    height = LINE_INCHES * (top + step_lines[-1] + 2)
     figure = Figure(figsize=(12, height), dpi=130)
 
     def write(column: float, line: float, text: str, **style: Any) -> None:
-        text = text.replace(r"\frac", r"\dfrac")
         style = {"color": INK, "fontsize": 13, "va": "center", **style}
-        figure.text(column, 1 - (line + 1) * LINE_INCHES / height, text, **style)
+        figure.text(column, 1 - (line + 1) * LINE_INCHES / height, text.replace(r"\frac", r"\dfrac"), **style)
 
     def heading(column: float, line: float, text: str) -> None:
         write(column, line, text, color=HEADING, fontsize=12, fontweight="bold")
 
     heading(0.02, 0, "What you write")
-    heading(0.60, 0, "The backward pass that chainrule derives")
+    heading(RIGHT, 0, "The backward pass that chainrule derives")
     for number, text in enumerate(typed):
-        write(0.02, number + 1.1, text.replace("$", r"\$"), family="monospace", fontsize=11)
-    for number, text in enumerate(backward):
-        write(0.60, 1.5 * number + 1.3, f"${text}$")
-    start = top + 1.6
-    figure.add_artist(line_across(1 - start * LINE_INCHES / height))
-    heading(0.02, start, "How one of them comes about, every rule named")
-    for number, (text, rule) in enumerate(steps):
-        write(0.02, start + 1.15 * number + 1.4, f"${left} = {text}$" if number == 0 else f"$= {text}$")
-        write(0.60, start + 1.15 * number + 1.4, rule, color=RULE_NAME, fontsize=11)
+        write(0.02, 1.2 * number + 1.3, text, family="monospace", fontsize=11)
+    for line, text in zip(right_lines, backward, strict=True):
+        write(RIGHT, line, f"${text}$")
+    figure.add_artist(line_across(1 - (top + 0.4) * LINE_INCHES / height))
+    heading(0.02, top, "How the first of them comes about, every rule named")
+    for line, (text, rule) in zip(step_lines, steps, strict=True):
+        write(0.02, top + line, f"${text}$")
+        write(RIGHT, top + line, rule, color=RULE_NAME, fontsize=11)
     figure.savefig(path, facecolor="white")
+
+
+def line_places(formulas: Sequence[str]) -> list[float]:
+    """Where the middle of each line is, below a heading: fractions are taller."""
+    places, bottom = [], 0.5
+    for formula in formulas:
+        height = 1.8 if "frac" in formula else 1.3
+        places.append(bottom + height / 2)
+        bottom += height
+    return places
 
 
 def proof(adjoint: Any, latex: Latex) -> tuple[str, list[tuple[str, str]]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import keyword
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -55,14 +56,21 @@ class Source:
         if len(text) > MAX_CHARACTERS:
             raise NotationError(say("formula.text_too_long", came=len(text), limit=MAX_CHARACTERS))
         self.typed = text
+        self.line_starts = [0, *(m.end() for m in re.finditer("\n", text))]
+        self.shown_lines: dict[int, str] = {}
         self.text = re.sub(r"#[^\n]*", lambda m: " " * len(m[0]), text.translate(LOOKALIKES))
 
     def place(self, offset: int) -> Place:
         offset = min(offset, len(self.typed))
-        start = self.typed.rfind("\n", 0, offset) + 1
-        end = self.typed.find("\n", offset)
-        line = self.typed[start : len(self.typed) if end < 0 else end].rstrip("\r")
-        return Place(self.typed.count("\n", 0, offset) + 1, offset - start + 1, "".join(map(shown, line)))
+        line = bisect_right(self.line_starts, offset) - 1
+        return Place(line + 1, offset - self.line_starts[line] + 1, self._shown_line(line))
+
+    def _shown_line(self, line: int) -> str:
+        """A line as it can be shown; kept, for one line may declare thousands of tensors."""
+        if line not in self.shown_lines:
+            end = self.line_starts[line + 1] - 1 if line + 1 < len(self.line_starts) else len(self.typed)
+            self.shown_lines[line] = "".join(map(shown, self.typed[self.line_starts[line] : end].rstrip("\r")))
+        return self.shown_lines[line]
 
     def fail(self, kind: type[FormulaError], offset: int, key: str, **values: object) -> FormulaError:
         return kind(say(f"formula.{key}", **values), self.place(offset))

@@ -113,10 +113,11 @@ def as_latex(network: Network, optimizer: str | None) -> str:
 
 def as_numpy(network: Network, optimizer: str | None) -> str:
     """A NumPy program that a person could have written."""
-    from chainrule.program.write import write_numpy
+    from chainrule.program.write import size_names, write_numpy
+    from chainrule.training.initial import initial_sources
 
     program, _ = network.training_program(optimizer)
-    return write_numpy(program, network.sizes)
+    return write_numpy(program, network.sizes, initial_sources(network.system, size_names(program)))
 
 
 def as_program(network: Network, optimizer: str | None) -> str:

@@ -6,6 +6,7 @@ numbers do not depend on another's shape; the orders of the epochs use the keys 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -82,3 +83,42 @@ def _draw(
         return np.full(shape, low)
     generator = np.random.Generator(np.random.Philox(key=np.array([seed, PARAMETER_KEY + number], dtype=np.uint64)))
     return np.asarray(generator.uniform(low, high, shape) if kind == "uniform" else generator.normal(low, high, shape))
+
+
+def initial_sources(system: System, size_names: Mapping[str, str]) -> dict[str, str]:
+    """Each parameter's start as NumPy source in `rng` and the names of the sizes, for the printed program.
+
+    Example:
+    >>> from chainrule.training.network import formula
+    >>> net = formula("input x[i]\\nparameter w[i, j] = he_normal\\ny[j] = sum[i](x[i]*w[i, j])")
+    >>> initial_sources(net.system, {"i": "I", "j": "J"})
+    {'w': 'rng.normal(0, np.sqrt(2/I), (I, J))'}
+    """
+    return {t.name: _source(system, t, size_names) for t in system.of_role("parameter", "state")}
+
+
+def _source(system: System, tensor: Tensor, size_names: Mapping[str, str]) -> str:
+    shape = (
+        "("
+        + "".join(f"{size_names[i]}, " for i in tensor.indices).removesuffix(" " if len(tensor.indices) == 1 else ", ")
+        + ")"
+    )
+    initial = tensor.initial
+    if initial is not None and initial.values is not None:
+        values = str(initial.values).replace("(", "[").replace(")", "]").replace(",]", "]")
+        return f"np.array({values})" if isinstance(initial.values, tuple) else f"np.full({shape}, {values})"
+    if initial is None or initial.name is None:
+        return f"np.zeros({shape})"
+    row = find(INITIALIZERS, initial.name)
+    summed = _summed_positions(system, tensor.name)
+    fan_in = "*".join(size_names[i] for p, i in enumerate(tensor.indices) if p in summed) or "1"
+    fan_out = "*".join(size_names[i] for p, i in enumerate(tensor.indices) if p not in summed) or "1"
+    words = {"sqrt": "np.sqrt", "fan_in": fan_in, "fan_out": fan_out}
+    words |= {
+        name: repr(value)
+        for name, value in {**row.defaults, **dict(zip(row.defaults, initial.arguments, strict=False))}.items()
+    }
+    low, high = (re.sub(r"[^\W\d]\w*", lambda m: words.get(m[0], m[0]), text) for text in row.bounds)
+    if row.distribution == "constant":
+        return f"np.zeros({shape})" if low in ("0", "0.0") else f"np.full({shape}, {low})"
+    return f"rng.{row.distribution}({low}, {high}, {shape})"
