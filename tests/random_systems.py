@@ -1,8 +1,8 @@
 """Random networks as formula texts, drawn from a numpy generator, with names of their own: several fit one module.
 
 What they mix: one to three layers, sizes down to 1, weights in either orientation, shared and transposed weights, skip
-connections, a diagonal A[j, j], fixed entries, a product of three tensors, sums of sums, penalties, every activation and
-every loss of the library.
+connections, a diagonal A[j, j], fixed entries, a product of three tensors, sums of sums, penalties, every activation
+and every loss of the library.
 """
 
 from __future__ import annotations

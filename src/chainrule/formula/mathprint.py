@@ -126,7 +126,7 @@ class MathPrinter(Printer, ABC):
         return self._quantity(tensor, slots)
 
     def _slots_of_numerator(self, over: str, under: str, slots: tuple[Slot, ...]) -> int | None:
-        """dE_dW1[i, j] has the indices of W1 alone, da_h_dW1[n, j', i, j] first those of a_h; None where nothing tells."""
+        """dE_dW1[i, j] has the indices of W1 alone, da_h_dW1[n, j', i, j] first those of a_h; None: nothing tells."""
         if over in self.tensors and under in self.tensors:
             ranks = len(self.tensors[over].indices), len(self.tensors[under].indices)
             return ranks[0] if sum(ranks) == len(slots) else 0

@@ -117,7 +117,7 @@ def split_logarithm(name: str) -> str | None:
 
 
 def split_index(index: str) -> tuple[str, int]:
-    """An index and its number of primes: k'' and k_3, as the algebra writes it and as a person types it, are ("k", 2)."""
+    """An index and its number of primes: k'' and k_3, as the algebra writes it and a person types it, are ("k", 2)."""
     base = index.rstrip("'")
     if base != index:
         return base, len(index) - len(base)
