@@ -29,9 +29,10 @@ def compare(net: Network, data: dict[str, np.ndarray], optimizer: str | None = N
     net.bind((data,), {}, ("input", "target", "label"))
     text = printed(net, optimizer)
     names: dict[str, object] = {}
-    exec(compile(text, "printed", "exec"), names)
     program, _ = net.training_program(optimizer)
-    ours = names["train"](*(data[t.name] for t in program.inputs), epochs=2, batch_size=8, seed=net.seed, **hyper)
+    with np.errstate():  # the program may set NumPy's warnings for itself
+        exec(compile(text, "printed", "exec"), names)
+        ours = names["train"](*(data[t.name] for t in program.inputs), epochs=2, batch_size=8, seed=net.seed, **hyper)
     net.fit(data, epochs=2, batch_size=8, optimizer=optimizer, engine="interpreter", verbose=0, hyper=hyper)
     for tensor, value in zip(program.kept, ours, strict=True):
         wanted = net.kept[tensor.name]

@@ -62,7 +62,7 @@ MAX_SIZE = 2**31 - 1
 MAX_EXPONENT = 1_000_000
 MAX_BITS = 4_000  # of numerator and denominator: 1e-300 has 997; Python refuses to print much more than 14,000
 
-REDUCTIONS = {"sum": "sum", "Σ": "sum", "mean": "mean", "max": "max", "min": "min", "logsumexp": "logsumexp"}
+REDUCTIONS = {"sum": "sum", "Σ": "sum", "mean": "sum", "max": "max", "min": "min", "logsumexp": "logsumexp"}
 NORMALIZED = ("softmax", "log_softmax")
 RESERVED = {*REDUCTIONS, *NORMALIZED, *FUNCTIONS, "where", "size", "pi", "sqrt"}
 PI = Number(Fraction("3.141592653589793"))
@@ -383,15 +383,23 @@ class Scope:
         if name in NORMALIZED and len(indices) != 1:
             raise self.fail(NotationError, node, "one_index_only", name=name)
         body = self._body(node, len(indices))
+        written = {part.id for part in ast.walk(node.args[0]) if isinstance(part, ast.Name)}
         for index in indices:
-            if index not in free_indices(body):
+            if index not in free_indices(body) and index not in written:
                 found = ", ".join(sorted(free_indices(body) - {self.samples})) or "–"
                 raise self.fail(ShapeError, node, "index_does_not_occur", name=name, index=index, found=found)
+        occurring = tuple(i for i in indices if i in free_indices(body))
+        vanished = [Size(i) for i in indices if i not in occurring]  # sum[i](x[i] - x[i] + 1) is size(i)
+        if name in NORMALIZED and vanished:
+            return power(vanished[0], number(-1)) if name == "softmax" else negative(Apply("log", (vanished[0],)))
         if name in NORMALIZED:
             return Normalized(name, indices[0], body)
+        reduced = Reduction(REDUCTIONS[name], occurring, body) if occurring else body
         if name == "mean":
-            return mul(*(power(Size(i), number(-1)) for i in indices), Reduction("sum", indices, body))
-        return Reduction(REDUCTIONS[name], indices, body)
+            return mul(*(power(Size(i), number(-1)) for i in occurring), reduced)
+        if REDUCTIONS[name] == "sum":
+            return mul(*vanished, reduced)
+        return add(reduced, *(Apply("log", (size,)) for size in vanished)) if name == "logsumexp" else reduced
 
     def _body(self, node: ast.Call, indices: int) -> Expr:
         outside = self._orders

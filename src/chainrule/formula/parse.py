@@ -82,6 +82,7 @@ def parse_expression(
     source = Source(text)
     source.statements()  # for the brackets, which must be right before Python's parser sees them
     scope = Scope(source, vocabulary, dict(tensors or {}), samples, free_tensors=tensors is None)
+    scope.indices |= {index for tensor in (tensors or {}).values() for index in tensor.indices}
     return scope.expression(0, len(source.text))
 
 

@@ -66,7 +66,9 @@ def softplus(a):
     "erf": """\
 erf = np.vectorize(math.erf, otypes=[float])""",
 }
-RESERVED = frozenset("np math sys rng s rows epoch order start step steps weights state data name x_".split())
+RESERVED = frozenset(
+    ["np", "math", "sys", "rng", "rows", "epoch", "order", "start", "step", "steps", "weights", "data"]
+)
 
 
 def write_numpy(program: Program, sizes: Mapping[str, int], initial: Mapping[str, str] | None = None) -> str:
@@ -104,6 +106,9 @@ class _Writer:
         helpers = [HELPERS[name] for name in HELPERS if name in used]
         head = ['"""A neural network in plain NumPy, written by chainrule from its formulas."""', ""]
         head += [*(["import math"] if "erf" in used else []), "import sys", "", "import numpy as np"]
+        if any(isinstance(n, Where) for i in instructions for e in _expressions(i) for n in walk(e)):
+            head += ["", "# np.where computes both of its branches, and only then chooses."]
+            head += ['np.seterr(divide="ignore", invalid="ignore", over="ignore")']
         parts = ["\n".join(head), *helpers, self.start(), self.step(body), self.train(), self.main()]
         return "\n\n\n".join(parts) + "\n"
 
@@ -290,9 +295,8 @@ def train({", ".join(data)}, epochs=1, batch_size=32, seed=0, **hyper):
                 return self._aligned(f"np.arange({self.size(index)})", (index,), axes), ATOM
             case Element(tensor, slots):
                 return self.accumulator if tensor == ACCUMULATOR else self._element(tensor, slots, axes)
-            case Delta(left, right):
-                sides = [self.value(Position(s), axes) if isinstance(s, str) else str(s) for s in (left, right)]
-                return f"({sides[0]} == {sides[1]})", ATOM
+            case Delta() | Compare() | Apply("step", _):
+                return f"1.0 * {self._truth(expr, axes)}", PRODUCT  # NumPy's truth values have no minus
             case Add(terms):
                 return self._sum(terms, axes), SUM
             case Mul(factors):
@@ -305,19 +309,28 @@ def train({", ".join(data)}, epochs=1, batch_size=32, seed=0, **hyper):
                 return f"{self._within(base, axes, ATOM)}**{self._within(exponent, axes, ATOM)}", POWER
             case Apply(function, arguments):
                 return self._apply(function, arguments, axes), ATOM
-            case Compare(operator, left, right):
-                return f"({self._within(left, axes, SUM)} {operator} {self._within(right, axes, SUM)})", ATOM
             case Where(condition, yes, no):
-                inner = ", ".join(self.value(e, axes) for e in (condition, yes, no))
-                return f"np.where({inner})", ATOM
+                chosen = self._truth(condition, axes) or f"{self._within(condition, axes, SUM + 1)} != 0"
+                chosen = chosen[1:-1] if chosen.startswith("(") and chosen.count("(") == 1 else chosen
+                return f"np.where({chosen}, {self.value(yes, axes)}, {self.value(no, axes)})", ATOM
         raise AssertionError(f"{type(expr).__name__} is lowered before it is written")
+
+    def _truth(self, expr: Expr, axes: tuple[str, ...]) -> str | None:
+        """A comparison as NumPy's array of truth values, in brackets; None for anything else."""
+        match expr:
+            case Delta(left, right):
+                sides = [self.value(Position(s), axes) if isinstance(s, str) else str(s) for s in (left, right)]
+                return f"({sides[0]} == {sides[1]})"
+            case Compare(operator, left, right):
+                return f"({self._within(left, axes, SUM)} {operator} {self._within(right, axes, SUM)})"
+            case Apply("step", (argument,)):
+                return f"({self._within(argument, axes, SUM)} > 0)"
+        return None
 
     def _apply(self, function: str, arguments: tuple[Expr, ...], axes: tuple[str, ...]) -> str:
         inner = ", ".join(self.value(a, axes) for a in arguments)
         if function == "relu":
             return f"np.maximum({inner}, 0)"
-        if function == "step":
-            return f"({self._within(arguments[0], axes, SUM)} > 0)"
         return f"{NUMPY.get(function, function)}({inner})"
 
     def _sum(self, terms: tuple[Expr, ...], axes: tuple[str, ...]) -> str:
@@ -355,7 +368,14 @@ def train({", ".join(data)}, epochs=1, batch_size=32, seed=0, **hyper):
             else [str(coefficient.numerator)]
         )
         # A product of matrices binds as * does: brackets keep it whole.
-        pieces += [self._within(f, axes, PRODUCT if n == 0 and not pieces else UNARY) for n, f in enumerate(above)]
+        truths = [self._truth(f, axes) for f in above]
+        if above and all(truths) and not pieces:
+            pieces = ["1.0"]
+        for number, (factor, truth) in enumerate(zip(above, truths, strict=True)):
+            first = number == 0 and not pieces and not sign
+            pieces.append(truth or self._within(factor, axes, PRODUCT if first else UNARY))
+        if sign and pieces[0].startswith("(") and truths[:1] != [None]:
+            pieces.insert(0, "1.0")
         code = sign + (" * ".join(pieces) or "1")
         if coefficient.denominator != 1:
             code += f" / {coefficient.denominator}"
