@@ -257,10 +257,8 @@ class NumpyPrinter(Printer):
     def _element(self, tensor: str, slots: tuple[Slot, ...]) -> tuple[str, int]:
         name = self.names[tensor]
         if tensor in self.wide:
-            own = [str(s) for s in slots]
-            if own and self._tail(own[0])[1:] and all(a in own for a in self._tail(own[0])[:-1]):
-                if self._tail(own[0])[-1] not in own:
-                    return name, ATOM
+            if self.axes[-len(slots) - 1 : -1] == slots and self.axes[-1] not in slots:
+                return name, ATOM
             slots = (*slots, 0)
         names = [str(s) for s in slots if not isinstance(s, int)]
         wanted = [a for a in self.axes if a in names]
@@ -474,6 +472,7 @@ def _letters(indices: Sequence[str]) -> dict[str, str]:
     """A letter for every index: its own where it is one."""
     chosen: dict[str, str] = {}
     for index in dict.fromkeys(indices):
-        wanted = [index[0], *string.ascii_letters] if index[:1] in string.ascii_letters else string.ascii_letters
-        chosen[index] = next(c for c in wanted if c not in chosen.values() and (c == index or c not in indices))
+        wanted = [c for c in index[:1] if c in string.ascii_letters]
+        taken = {*chosen.values(), *(i for i in indices if i != index)}
+        chosen[index] = next(c for c in [*wanted, *string.ascii_letters] if c not in taken)
     return chosen
