@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from chainrule.formula.evaluate import evaluate
@@ -22,6 +22,7 @@ from chainrule.formula.expr import (
     Element,
     Expr,
     Mul,
+    Normalized,
     Number,
     Position,
     Power,
@@ -123,7 +124,8 @@ def test_a_sum_keeps_the_value(u, v):
 @given(trees(("i", "j", "j2")))
 @settings(max_examples=80)
 def test_a_delta_uses_up_its_sum(u):
-    """Σ_j2 δ_j,j2 u_j2 = u_j, also where u binds a j of its own."""
+    """Σ_j2 δ_j,j2 u_j2 = u_j, also where u binds a j of its own. (A softmax gets an equation of its own before.)"""
+    assume(not any(isinstance(node, Normalized) for node in walk(u)))
     summed = sum_over(["j2"], mul(delta("j2", "j"), u))
     assert_equal_values(summed, Reduction("sum", ("j2",), Mul((Delta("j2", "j"), u))))
     fixed = sum_over(["j2"], mul(Delta("j2", 1), u))
@@ -240,14 +242,12 @@ def test_folding():
 def test_a_mask_draws_the_product_inside():
     """so that what it masks may be infinite: 0 where u is 0, whatever log u is"""
     masked = where(compare("==", A, ZERO), ZERO, read("log(a)"))
-    assert mul(A, masked) == Where(Compare("==", A, ZERO), ZERO, mul(A, read("log(a)")))
+    assert same(mul(A, masked), Where(Compare("==", A, ZERO), ZERO, mul(A, read("log(a)"))))
 
 
 def test_a_sum_without_its_index_is_a_product():
-    assert sum_over(["j"], X) == Mul((Size("j"), X)) or same(sum_over(["j"], X), Mul((Size("j"), X)))
-    assert same(sum_over(["i", "j"], mul(X, Y)), mul(sum_over(["i"], X), sum_over(["j"], Y))) or same(
-        sum_over(["i", "j"], mul(X, Y)), Reduction("sum", ("i", "j"), mul(X, Y))
-    )
+    assert same(sum_over(["j"], X), Mul((Size("j"), X)))
+    assert same(sum_over(["j"], add(X, Y)), add(mul(Size("j"), X), Reduction("sum", ("j",), Y)))
 
 
 def test_replacing_an_index_captures_nothing():

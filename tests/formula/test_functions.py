@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -47,15 +48,8 @@ def points(row: Function) -> list[np.ndarray]:
 def value(text: str, *arguments: np.ndarray) -> np.ndarray:
     tensors = {name: Tensor(name, "parameter", ("i",)) for name in ARGUMENTS}
     arrays = dict(zip(ARGUMENTS, arguments, strict=False))
-    names = {name: f"{name}[i]" for name in arrays}
-    body = "".join(names.get(token, token) for token in _tokens(text))
+    body = re.sub(r"\b[ab]\b", lambda name: f"{name[0]}[i]", text)
     return evaluate(parse_expression(body, tensors), arrays, ("i",), sizes={"i": len(arguments[0])})
-
-
-def _tokens(text: str) -> list[str]:
-    import re
-
-    return re.findall(r"[A-Za-z_]\w*|\W|\d+", text)
 
 
 def test_every_row_has_a_reference_and_its_own_name():
@@ -101,7 +95,8 @@ def test_the_derivative_is_what_the_complex_step_gives(row):
         arguments = [p.astype(complex) for p in points(row)]
         arguments[place] += 1j * STEP
         slope = np.imag(row.value(*arguments)) / STEP
-        np.testing.assert_allclose(value(derivative, *points(row)), slope, rtol=1e-13, atol=1e-300)
+        # 1 - tanh² has the error of the 1.
+        np.testing.assert_allclose(value(derivative, *points(row)), slope, rtol=1e-13, atol=1e-15)
 
 
 @by_name
@@ -122,7 +117,8 @@ def test_the_derivative_is_what_differences_give(row):
 @by_name
 def test_a_complex_step_does_not_touch_the_value(row):
     moved = [p + 1j * STEP for p in points(row)]
-    np.testing.assert_allclose(np.real(row.value(*moved)), row.value(*points(row)), rtol=2e-15)
+    # NumPy's complex log1p takes the logarithm of a modulus near 1.
+    np.testing.assert_allclose(np.real(row.value(*moved)), row.value(*points(row)), rtol=2e-15, atol=2e-16)
 
 
 @pytest.mark.parametrize("row", [r for r in UNARY if r.definition], ids=lambda row: row.name)
@@ -135,7 +131,7 @@ def test_the_definition_has_the_same_value(row):
 def test_the_definition_has_the_same_derivative(row):
     (a,) = points(row)
     slope = np.imag(value(row.definition, a + 1j * STEP)) / STEP
-    np.testing.assert_allclose(value(row.derivatives[0], a), slope, rtol=1e-11)
+    np.testing.assert_allclose(value(row.derivatives[0], a), slope, rtol=1e-11, atol=1e-15)
 
 
 @pytest.mark.parametrize(

@@ -368,7 +368,7 @@ def test_rules_of_their_own_are_shown(capsys):
 
 
 @pytest.mark.parametrize("name", sorted(p.stem for p in EXAMPLES.glob("*.formula")))
-@pytest.mark.parametrize("form", ["formulas", "latex"])
+@pytest.mark.parametrize("form", ["formulas", "latex", "numpy", "program", "rules"])
 def test_every_example_is_shown(capsys, name, form):
     code, out, err = call(capsys, "show", EXAMPLES / f"{name}.formula", "--as", form)
     assert (code, err) == (0, "")
@@ -391,7 +391,9 @@ def test_the_program_and_the_rules(capsys):
 def test_the_numpy_program_runs(capsys):
     code, out, err = call(capsys, "show", EXAMPLES / "digits.formula", "--as", "numpy", "--optimizer", "rmsprop")
     assert (code, err) == (0, "")
-    compile(out, "digits.py", "exec")
+    program: dict[str, object] = {}
+    exec(compile(out, "digits.py", "exec"), program)
+    assert {"initialize", "train_step", "train"} <= set(program)
 
 
 def test_a_derivation_names_its_steps(capsys):

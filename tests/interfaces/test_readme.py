@@ -6,10 +6,12 @@ import doctest
 import re
 from pathlib import Path
 
+import chainrule as cr
 from chainrule.interfaces.cli import command_tree
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```\w*\n(.*?)^```", README, re.S | re.M)
 DECISIONS = ROOT / "docs" / "decisions"
 
 
@@ -21,10 +23,18 @@ def test_the_example_runs():
     assert doctest.DocTestRunner(verbose=False).run(test).failed == 0
 
 
+def test_the_notation_reads_and_is_derived():
+    text = next(block for block in BLOCKS if block.startswith("size "))
+    net = cr.formula(text, sizes={"i": 3, "k": 2})
+    assert set(net.derivation.gradients) == {"W1", "W2", "b1", "b2"}
+    net.fit([[0.0, 1, 2], [3, 4, 5]], [0, 1], epochs=1, verbose=0, engine="interpreter")
+
+
 def test_links_lead_somewhere():
     pages = [ROOT / "README.md", *DECISIONS.glob("*.md")]
     for page in pages:
-        for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        prose = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.S)
+        for target in re.findall(r"\]\(([^)]+)\)", prose):
             assert target.startswith("https://") or (page.parent / target).exists(), (page.name, target)
 
 
@@ -34,7 +44,7 @@ def test_every_decision_is_in_the_list():
 
 
 def test_the_commands_exist():
-    used = set(re.findall(r"^chainrule (\w+)", README, re.M))
+    used = set(re.findall(r"^chainrule (\w+)", "\n".join(BLOCKS), re.M))
     assert used <= set(command_tree().commands)
     assert used >= {"train", "predict", "evaluate", "show", "derive"}
     options = {o for command in command_tree().commands.values() for p in command.params for o in p.opts}

@@ -19,10 +19,8 @@ from chainrule.formula.expr import (
     ZERO,
     Add,
     Apply,
-    Compare,
     Element,
     Expr,
-    Mul,
     Normalized,
     Number,
     Position,
@@ -31,7 +29,6 @@ from chainrule.formula.expr import (
     Size,
     Slot,
     Symbol,
-    Where,
     add,
     children,
     compare,
@@ -51,7 +48,7 @@ from chainrule.formula.expr import (
 from chainrule.formula.functions import FUNCTIONS
 from chainrule.formula.source import MAX_DIGITS, Source
 from chainrule.formula.system import Tensor
-from chainrule.formula.text import in_written_order, number_text
+from chainrule.formula.text import number_text, ordered
 from chainrule.messages import say
 
 MAX_DEPTH = 100  # of operations within operations; what walks an expression recurses, some four calls a level
@@ -475,29 +472,3 @@ class Scope:
             if keyword.arg not in keywords:
                 known = ", ".join(keywords) or "–"
                 raise self.fail(NotationError, keyword, "unknown_keyword", name=name, keyword=keyword.arg, known=known)
-
-
-def ordered(expr: Expr) -> Expr:
-    """The expression with the factors of every product as the printer orders them, so that its text reads as the same.
-
-    Nodes are built as they are: a constructor would move what a sum does not depend on out of it.
-    """
-    parts = tuple(map(ordered, children(expr)))
-    match expr:
-        case Add():
-            return Add(parts)
-        case Mul():
-            return in_written_order(Mul(parts))
-        case Power():
-            return Power(*parts)
-        case Apply(function, _):
-            return Apply(function, parts)
-        case Compare(operator, _, _):
-            return Compare(operator, *parts)
-        case Where():
-            return Where(*parts)
-        case Reduction(kind, indices, _):
-            return Reduction(kind, indices, parts[0])
-        case Normalized(kind, index, _):
-            return Normalized(kind, index, parts[0])
-    return expr

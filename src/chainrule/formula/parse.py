@@ -1,6 +1,7 @@
 """Text → System. Every error names line and column and draws a caret.
 
-source.py knows the characters, expressions.py the right sides; here are the statements. The grammar:
+source.py knows the characters, expressions.py the right sides, initial.py the starting values; here are the
+statements. The grammar:
 
     size j = 512, i = 784                        sizes of indices
     samples m                                    another name for the sample axis n
@@ -16,8 +17,6 @@ source.py knows the characters, expressions.py the right sides; here are the sta
 
 from __future__ import annotations
 
-import ast
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -42,6 +41,7 @@ from chainrule.formula.expr import (
     walk,
 )
 from chainrule.formula.expressions import EMPTY, MAX_INDICES, MAX_SIZE, RESERVED, Definition, Scope, Vocabulary, near
+from chainrule.formula.initial import read_initial
 from chainrule.formula.source import MAX_CHARACTERS, MAX_DIGITS, NAME, Source, Statement
 from chainrule.formula.system import Equation, Fact, Initial, System, Tensor, Update
 from chainrule.messages import say
@@ -100,7 +100,6 @@ FUNCTION_SIDE = re.compile(rf"({NAME})\s*\(([^()\[\]]*)\)$")
 DECLARATION = re.compile(rf"\s*({'|'.join(DECLARATIONS)})(?:\s+(?=[^\s=\[(<←])|\s*$)")
 LABEL = re.compile(rf"({NAME})\s+in\s+({NAME})$")
 SIZE = re.compile(rf"({NAME})\s*=\s*(-?[0-9]+)$")
-INITIALIZER = re.compile(rf"({NAME})\s*(?:\((.*)\))?$", re.S)
 PLAIN_NUMBER = re.compile(r"[+-]?\s*(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$")
 FACT_SIGN = re.compile(r"<=|>=|(?<!!)==|<|>|(?<!!)=")
 
@@ -257,7 +256,9 @@ class _SystemReader:
             if len(sides) > 2:
                 raise self.source.fail(NotationError, sides[1][1], "two_equal_signs")
             pieces = self.source.split(*sides[0], ",")
-            initial = self._initial(sides[1]) if len(sides) == 2 else Initial("zeros" if keyword == "state" else None)
+            initial = Initial("zeros" if keyword == "state" else None)
+            if len(sides) == 2:
+                initial = read_initial(self.source, self.scope.vocabulary, *self.source.strip(sides[1]))
         for position, piece in enumerate(pieces):
             start, end = self.source.strip(piece)
             match = LEFT_SIDE.match(self.source.text[start:end])
@@ -301,31 +302,6 @@ class _SystemReader:
         if len(set(tensor.indices)) != len(tensor.indices):
             raise self.source.fail(ShapeError, offset, "index_twice_on_the_left", name=tensor.name)
         self.scope.tensors[tensor.name] = replace(tensor, place=self.source.place(offset))
-
-    def _initial(self, piece: tuple[int, int]) -> Initial:
-        start, end = self.source.strip(piece)
-        text = self.source.text[start:end]
-        if not text:
-            raise self.source.fail(NotationError, start, "empty_expression")
-        call = INITIALIZER.match(text)
-        if call:
-            known = {*self.scope.vocabulary.initializers, "zeros"}  # what a state starts from, in every vocabulary
-            if call[1] not in known:
-                raise self.source.fail(
-                    UnknownName, start, "unknown_initializer", name=call[1], near=near(call[1], known)
-                )
-            numbers = self._literal(start + call.start(2), f"[{call[2]}]") if call[2] is not None else ()
-            if not isinstance(numbers, tuple) or not all(isinstance(v, float) for v in numbers):
-                raise self.source.fail(NotationError, start, "initializer_arguments", name=call[1])
-            return Initial(call[1], numbers, None, text)
-        return Initial(None, (), self._literal(start, text), text)
-
-    def _literal(self, offset: int, text: str) -> object:
-        """A number or nested lists of numbers."""
-        try:
-            return _literal_value(ast.parse(text.strip(), mode="eval").body)
-        except (SyntaxError, ValueError, ArithmeticError, RecursionError, MemoryError):
-            raise self.source.fail(NotationError, offset, "initial_value") from None
 
     def _declare_line(self, left: tuple[int, int], right: tuple[int, int], kind: list[_Pending]) -> None:
         start, end = self.source.strip(left)
@@ -522,21 +498,3 @@ class _SystemReader:
             if seeing & set(tensors(equation.value)):
                 seeing.add(equation.target.tensor)
         return {e.target.tensor for e in system.equations} - seeing
-
-
-def _literal_value(node: ast.expr) -> object:
-    """Raises: ValueError for anything but a finite number, a quotient of two, or lists of these."""
-    match node:
-        case ast.Constant(int() | float() as value) if not isinstance(value, bool) and abs(value) < 1e300:
-            return float(value)
-        case ast.UnaryOp(ast.USub(), inner):
-            positive = _literal_value(inner)
-            if isinstance(positive, float):
-                return -positive
-        case ast.BinOp(left, ast.Div(), right):
-            above, below = _literal_value(left), _literal_value(right)
-            if isinstance(above, float) and isinstance(below, float) and math.isfinite(above / below):
-                return above / below
-        case ast.List(items):
-            return tuple(_literal_value(item) for item in items)
-    raise ValueError

@@ -27,6 +27,7 @@ from chainrule.formula.expr import (
     Symbol,
     Where,
     base_index,
+    children,
     free_indices,
     scaled,
     split_coefficient,
@@ -214,6 +215,32 @@ def in_written_order(product: Mul) -> Mul:
     above = [f for f in product.factors if not _is_divisor(f)]
     below = [f for f in product.factors if _is_divisor(f) and f not in sizes]
     return Mul((*above, *sizes, *below))
+
+
+def ordered(expr: Expr) -> Expr:
+    """The expression with the factors of every product as the printer orders them, so that its text reads as the same.
+
+    Nodes are built as they are: a constructor would move what a sum does not depend on out of it.
+    """
+    parts = tuple(map(ordered, children(expr)))
+    match expr:
+        case Add():
+            return Add(parts)
+        case Mul():
+            return in_written_order(Mul(parts))
+        case Power():
+            return Power(*parts)
+        case Apply(function, _):
+            return Apply(function, parts)
+        case Compare(operator, _, _):
+            return Compare(operator, *parts)
+        case Where():
+            return Where(*parts)
+        case Reduction(kind, indices, _):
+            return Reduction(kind, indices, parts[0])
+        case Normalized(kind, index, _):
+            return Normalized(kind, index, parts[0])
+    return expr
 
 
 def _is_divisor(factor: Expr) -> TypeGuard[Power]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from chainrule.derivation.adjoint import Adjoint, Derivation
+from chainrule.derivation.normalize import normalize
 from chainrule.derivation.rules import Step
 from chainrule.errors import SettingError
 from chainrule.formula.expr import Element, Symbol
@@ -16,6 +17,8 @@ from chainrule.formula.system import System, Update
 from chainrule.formula.text import equation_text, number_text_decimal, system_text, update_text
 from chainrule.formula.typeset import Unicode, latex_align, latex_document
 from chainrule.messages import say
+from chainrule.program.instructions import Program
+from chainrule.program.lower import lower_prediction
 from chainrule.training.network import DEFAULT_RULE, Network, formula, load
 from chainrule.training.vocabulary import Rule, update_rule
 
@@ -116,13 +119,13 @@ def as_numpy(network: Network, optimizer: str | None) -> str:
     from chainrule.program.write import size_names, write_numpy
     from chainrule.training.initial import initial_sources
 
-    program, _ = network.training_program(optimizer)
+    program = _step(network, optimizer)
     return write_numpy(program, network.sizes, initial_sources(network.system, size_names(program)))
 
 
 def as_program(network: Network, optimizer: str | None) -> str:
     """The instructions of one training step, each with what a reader calls it."""
-    program, _ = network.training_program(optimizer)
+    program = _step(network, optimizer)
     parts = []
     for name in ("forward", "backward", "update"):
         instructions = getattr(program, name)
@@ -132,17 +135,26 @@ def as_program(network: Network, optimizer: str | None) -> str:
     return "\n".join(parts).lstrip("\n")
 
 
+def _step(network: Network, optimizer: str | None) -> Program:
+    """One training step; the forward pass alone where nothing learns (fixed gates)."""
+    if network.system.loss is None and not network.system.updates:
+        return lower_prediction(network.system)
+    return network.training_program(optimizer)[0]
+
+
 def _result(element: Element) -> str:
     return f"{element.tensor}[{', '.join(map(str, element.slots))}]" if element.slots else element.tensor
 
 
 def as_rules(network: Network, optimizer: str | None) -> str:
     """The stable forms and the rules that were used."""
-    derivation = network.derivation
-    printer = Unicode(derivation.system.samples, derivation.system.tensors)
+    derived = _is_derived(network)
+    form = network.derivation if derived else normalize(network.system)
+    printer = Unicode(form.system.samples, form.system.tensors)
     parts = [f"# {say('interfaces.stable_forms')}"]
-    parts += [f"{r.rule}: {printer.text(r.before)}  →  {printer.text(r.after)}" for r in derivation.rewrites] or ["–"]
-    parts += ["", f"# {say('interfaces.rules_used')}", *derivation.rules_used()]
+    parts += [f"{r.rule}: {printer.text(r.before)}  →  {printer.text(r.after)}" for r in form.rewrites] or ["–"]
+    if derived:
+        parts += ["", f"# {say('interfaces.rules_used')}", *network.derivation.rules_used()]
     return "\n".join(parts)
 
 
