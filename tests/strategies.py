@@ -175,7 +175,7 @@ def _leaf(draw: Draw, env: Environment, free: tuple[str, ...]) -> str:
 def _with_index(draw: Draw, env: Environment, index: str, body: str) -> str:
     """The body with something that depends on the index added or multiplied."""
     element = env.element_with(draw, index)
-    return draw(st.sampled_from([f"({body})*{element}", f"{element} + {body}", f"{element}*({body})*{element}"]))
+    return str(draw(st.sampled_from([f"({body})*{element}", f"{element} + {body}", f"{element}*({body})*{element}"])))
 
 
 def _reduction(draw: Draw, env: Environment, free: tuple[str, ...], depth: int) -> str:
@@ -208,7 +208,7 @@ LINKS = {
 
 
 def _link(draw: Draw, env: Environment, last: str, own: str, group: str) -> str:
-    text = draw(st.sampled_from(LINKS[own, group])).format(q=last)
+    text = str(draw(st.sampled_from(LINKS[own, group]))).format(q=last)
     env.used |= set(re.findall(r"\b[A-Za-z]\w*", text)) & set(env.tensors)
     return text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from chainrule.formula.expr import (
     Where,
 )
 
-FUNCTIONS = {
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     "exp": math.exp,
     "log": lambda a: math.log(a) if a > 0 else -math.inf if a == 0 else math.nan,
     "log1p": math.log1p,
@@ -90,7 +90,7 @@ def value_at(
         case Mul(factors):
             return math.prod(value(f) for f in factors)
         case Power(base, exponent):
-            return value(base) ** value(exponent)
+            return float(value(base) ** value(exponent))
         case Apply(function, arguments):
             return float(FUNCTIONS[function](*(value(a) for a in arguments)))
         case Compare(sign, left, right):
@@ -104,7 +104,7 @@ def value_at(
         case Reduction(kind, indices, body):
             every = itertools.product(*(range(sizes[i]) for i in indices))
             values = [value(body, {**at, **dict(zip(indices, places, strict=True))}) for places in every]
-            reduce = {
+            reduce: dict[str, Callable[[list[float]], float]] = {
                 "sum": math.fsum,
                 "max": max,
                 "min": min,

@@ -343,8 +343,8 @@ def power(base: Expr, exponent: Expr) -> Expr:
             return power(inner, Number(m * e))
         case Mul(factors) if whole:
             return mul(*(power(f, exponent) for f in factors))
-        case Compare() | Delta() if e > 0:
-            return base  # 0 and 1 are their own powers
+        case Compare() | Delta() if whole:  # 0 and 1 are their own powers
+            return base if e > 0 else Power(base, MINUS_ONE)
     return Power(base, exponent)
 
 

@@ -22,6 +22,7 @@ from chainrule.formula.expr import Element, Expr, Reduction, mul, tensors
 from chainrule.formula.system import Tensor
 
 ACCUMULATOR = "∑"  # U+2211, which no formula can name: the parser reads it as Σ
+STEP_SYMBOLS = ("step", "steps")  # the number of this update, from 1, and of all updates
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,8 @@ def run_events(
     scalars = scalar_values(program, sizes, hyper or {})
     dtype = working_dtype(arrays)
     for instruction in program:
-        result = execute(instruction, arrays, sizes, scalars).astype(dtype, copy=False)
+        with np.errstate(all="ignore"):  # what is not finite is found by who looks for it, not by a warning
+            result = execute(instruction, arrays, sizes, scalars).astype(dtype, copy=False)
         arrays[instruction.out.tensor] = result
         yield instruction, result
 

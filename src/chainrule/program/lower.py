@@ -49,11 +49,20 @@ from chainrule.formula.system import Equation, Initial, System, Tensor
 from chainrule.formula.system import Update as UpdateLine
 from chainrule.formula.text import equation_text, update_text
 from chainrule.messages import say
-from chainrule.program.instructions import ACCUMULATOR, Contract, Instruction, Map, Program, Reduce, Update
+from chainrule.program.instructions import (
+    ACCUMULATOR,
+    STEP_SYMBOLS,
+    Contract,
+    Instruction,
+    Map,
+    Program,
+    Reduce,
+    Update,
+)
 from chainrule.program.passes import prune
+from chainrule.program.verify import verify
 
 PARAMETER, GRADIENT = "w", "g"  # the names in an update rule that holds for every parameter
-STEP_SYMBOLS = ("step", "steps")  # the number of this update, from 1, and of all updates
 
 
 def lower_training(
@@ -142,7 +151,9 @@ class _Lowerer:
             defaults=self.defaults,
             samples=self.samples,
         )
-        return prune(program)
+        program = prune(program)
+        verify(program)
+        return program
 
     def _forward(self, metrics: Mapping[str, Expr], *, with_loss: bool) -> tuple[str, ...]:
         watched = [self.system.loss] if with_loss and self.system.loss else []

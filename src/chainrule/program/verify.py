@@ -10,7 +10,16 @@ from collections.abc import Iterable, Mapping
 
 from chainrule.formula.expr import Element, Expr, Normalized, Reduction, elements, free_indices, symbols, walk
 from chainrule.formula.system import Tensor
-from chainrule.program.instructions import ACCUMULATOR, STEP_SYMBOLS, Contract, Instruction, Map, Program, Reduce, Update
+from chainrule.program.instructions import (
+    ACCUMULATOR,
+    STEP_SYMBOLS,
+    Contract,
+    Instruction,
+    Map,
+    Program,
+    Reduce,
+    Update,
+)
 
 GIVEN = ("input", "target", "label", "parameter", "state")
 KEPT = ("parameter", "state")
@@ -28,7 +37,7 @@ def verify(program: Program) -> None:
     - an Update changes a parameter or a state, and stands in the update part alone;
     - every element has as many slots as its tensor has indices, and every index is bound or one of the result's;
     - an instruction is one loop: no sum and no softmax inside its expressions;
-    - Contract: each side has distinct indices, both share the summed ones and nothing else, and the result has the rest.
+    - Contract: each side has distinct indices, both share the summed ones only, and the result has the rest.
 
     Raises: ProgramError, naming the instruction.
     """
@@ -109,13 +118,17 @@ class _Check:
             self.element(side)
             self.that(all(isinstance(s, str) for s in side.slots), "a fixed position in a side of a product")
             self.that(len(set(side.slots)) == len(side.slots), "an index twice in a side of a product")
-        self.that(len(set(instruction.indices)) == len(instruction.indices) > 0, "an index that is summed twice, or none")
+        self.that(
+            len(set(instruction.indices)) == len(instruction.indices) > 0, "an index that is summed twice, or none"
+        )
         self.that(set(left.slots) & set(right.slots) == set(instruction.indices), "shared indices that are not summed")
         self.that(sorted(instruction.rows + instruction.columns) == sorted(self.own), "rows and columns")
 
     def epilogue(self, expr: Expr) -> None:
         found = {e for e in elements(expr) if e.tensor == ACCUMULATOR}
-        self.that(found == {Element(ACCUMULATOR, self.instruction.out.slots)}, "the accumulator at the result's indices")
+        self.that(
+            found == {Element(ACCUMULATOR, self.instruction.out.slots)}, "the accumulator at the result's indices"
+        )
         self.expression(expr, set(self.own), accumulator=True)
 
     def expression(self, expr: Expr, indices: set[str], *, accumulator: bool = False) -> None:
