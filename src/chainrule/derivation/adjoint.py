@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from chainrule.derivation import rules
-from chainrule.derivation.derive import depends_on, differentiate
+from chainrule.derivation.derive import differentiate
 from chainrule.derivation.normalize import normalize
 from chainrule.derivation.rules import Step
 from chainrule.errors import FormulaError, NotDifferentiable
@@ -40,8 +40,10 @@ from chainrule.formula.expr import (
     Reduction,
     Size,
     Slot,
+    Symbol,
     add,
     apply,
+    base_index,
     children,
     count_nodes,
     free_indices,
@@ -147,6 +149,10 @@ class _Backward:
         self.adjoints: list[Adjoint] = []
         self.names = set(self.system.tensors)
         self.forward = [(e.target, e.value) for e in self.system.equations]
+        self.consumers: dict[str, list[Equation]] = {}
+        for equation in self.system.equations:
+            for name in tensors(equation.value):
+                self.consumers.setdefault(name, []).append(equation)
 
     def run(self) -> Derivation:
         wanted = self._on_the_way()
@@ -208,8 +214,8 @@ class _Backward:
         steps: list[Step] = []
         statement: list[Expr] = []
         terms: list[Expr] = []
-        for consumer in self.system.equations:
-            if consumer.target.tensor not in self.values or not depends_on(consumer.value, own):
+        for consumer in self.consumers.get(name, ()):
+            if consumer.target.tensor not in self.values:
                 continue
             chained, term = self._contribution(consumer, own, steps)
             statement.append(chained)
@@ -246,7 +252,12 @@ class _Backward:
             local = differentiate(value, own, trace)
         except NotDifferentiable as error:
             raise NotDifferentiable(
-                say("derivation.not_differentiable", reason=error.message, loss=self.loss, quantity=own.tensor),
+                say(
+                    "derivation.not_differentiable",
+                    reason=error.message,
+                    loss=self.loss,
+                    quantity=self._of_the_text(own.tensor),
+                ),
                 consumer.place,
             ) from None
         shown = Element(f"d{consumer.target.tensor}_d{own.tensor}", (*there.slots, *own.slots))
@@ -264,6 +275,13 @@ class _Backward:
         if not same(term, summed):
             steps.append(Step(rules.DELTA_REMOVES_SUM.name, summed, term))
         return chained, term
+
+    def _of_the_text(self, name: str) -> str:
+        """A quantity by a name that the reader knows: of a named intermediate, the parameters that it is made of."""
+        if name in self.source.tensors:
+            return name
+        parameters = self.system.depends_on(name) & {p.name for p in self.system.parameters}
+        return ", ".join(p.name for p in self.system.parameters if p.name in parameters)
 
     # the shape of a result
 
@@ -425,44 +443,71 @@ def _collect_parts(expr: Expr) -> Expr:
 def _match_up_to_indices(target: Element, value: Expr, node: Expr) -> Expr | None:
     """target with the indices that make `value` into `node`, or None."""
     mapping: dict[str, Slot] = {}
-    if not _unify(value, node, mapping, frozenset()):
+    if not _unify(value, node, mapping, {}):
         return None
     if not all(str(s) in mapping for s in target.slots):
         return None
     return Element(target.tensor, tuple(mapping[str(s)] for s in target.slots))
 
 
-def _unify(pattern: Expr, node: Expr, mapping: dict[str, Slot], bound: frozenset[str]) -> bool:
-    """Whether `pattern` is `node` for some renaming of its free indices (structure and order must agree)."""
+def _unify(pattern: Expr, node: Expr, mapping: dict[str, Slot], bound: Mapping[str, str]) -> bool:
+    """Whether `pattern` is `node` for some renaming of its free indices (structure and order must agree).
+
+    `bound` pairs the indices that are summed around the pattern with those around the node.
+    """
     if type(pattern) is not type(node):
         return False
     match pattern, node:
+        case ((Number() | Symbol() | Size()), _):
+            return pattern == node
         case Element(tensor, slots), Element(other, others):
             return tensor == other and all(
                 _unify_slot(a, b, mapping, bound) for a, b in zip(slots, others, strict=True)
             )
+        case Position(index), Position(other_index):
+            return _unify_position(index, other_index, mapping, bound)
+        case Delta(left, right), Delta(other_left, other_right):
+            return _unify_position(left, other_left, mapping, bound) and _unify_position(
+                right, other_right, mapping, bound
+            )
+        case Reduction(kind, indices, body), Reduction(other_kind, other_indices, other_body):
+            if kind != other_kind or len(indices) != len(other_indices):
+                return False
+            if any(isinstance(n, Normalized) for n in walk(other_body)):
+                return False  # a softmax is named before its index may be replaced
+            if set(indices) & bound.keys() or set(other_indices) & set(bound.values()):
+                return False  # an inner sum that hides an outer index is left as it is
+            return _unify(body, other_body, mapping, {**bound, **dict(zip(indices, other_indices, strict=True))})
         case Normalized(kind, index, body), Normalized(other_kind, other_index, other_body):
             return (
                 kind == other_kind
                 and _unify_slot(index, other_index, mapping, bound)
                 and _unify(body, other_body, mapping, bound)
             )
-        case Reduction(kind, indices, body), Reduction(other_kind, other_indices, other_body):
-            if kind != other_kind or len(indices) != len(other_indices):
-                return False
-            renamed = substitute(other_body, dict(zip(other_indices, indices, strict=True)))
-            return _unify(body, renamed, mapping, bound | set(indices))
-        case Power() | Add() | Mul() | Apply(), _:
-            if isinstance(pattern, Apply) and isinstance(node, Apply) and pattern.function != node.function:
-                return False
-            ours, theirs = children(pattern), children(node)
-            return len(ours) == len(theirs) and all(
-                _unify(a, b, mapping, bound) for a, b in zip(ours, theirs, strict=True)
-            )
-    return pattern == node
+        case Apply(name, _), Apply(other_name, _):
+            same_head = name == other_name
+        case Compare(operator, _, _), Compare(other_operator, _, _):
+            same_head = operator == other_operator
+        case _:
+            same_head = True
+    ours, theirs = children(pattern), children(node)
+    return (
+        same_head
+        and len(ours) == len(theirs)
+        and all(_unify(a, b, mapping, bound) for a, b in zip(ours, theirs, strict=True))
+    )
 
 
-def _unify_slot(own: Slot, other: Slot, mapping: dict[str, Slot], bound: frozenset[str]) -> bool:
-    if isinstance(own, int) or own in bound:
+def _unify_slot(own: Slot, other: Slot, mapping: dict[str, Slot], bound: Mapping[str, str]) -> bool:
+    if isinstance(own, int):
         return own == other
-    return mapping.setdefault(own, other) == other
+    if own in bound:
+        return bound[own] == other
+    return other not in bound.values() and mapping.setdefault(own, other) == other
+
+
+def _unify_position(own: Slot, other: Slot, mapping: dict[str, Slot], bound: Mapping[str, str]) -> bool:
+    """Two positions; unlike the slots of one tensor they say nothing of their sizes, so the index must be the same."""
+    if isinstance(own, str) and isinstance(other, str) and base_index(own) != base_index(other):
+        return False
+    return _unify_slot(own, other, mapping, bound)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from chainrule.errors import Place
 from chainrule.formula.expr import (
     Add,
     Apply,
@@ -61,10 +62,11 @@ class _Normalizer:
         self.equations: list[Equation] = []
         self.stabilizer = Stabilizer(self.definition)
         self.owner = ""
+        self.place: Place | None = None
 
     def run(self) -> NormalForm:
         for equation in self.system.equations:
-            self.owner = equation.target.tensor
+            self.owner, self.place = equation.target.tensor, equation.place
             value = self.name_repeated(equation.value)
             value = self.stabilizer.stabilize(value)
             value = self.name_inner(value, root=True)
@@ -154,7 +156,7 @@ class _Normalizer:
         name = fresh_name(wanted, self.tensors)
         self.tensors[name] = Tensor(name, "computed", tuple(order))
         target = Element(name, tuple(order))
-        self.equations.append(Equation(target, expr, rule=NAMED))
+        self.equations.append(Equation(target, expr, self.place, NAMED))
         return target
 
 
