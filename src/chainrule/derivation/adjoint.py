@@ -36,7 +36,6 @@ from chainrule.formula.expr import (
     Normalized,
     Number,
     Position,
-    Power,
     Reduction,
     Size,
     Slot,

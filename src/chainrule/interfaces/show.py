@@ -116,11 +116,13 @@ def as_latex(network: Network, optimizer: str | None) -> str:
 
 def as_numpy(network: Network, optimizer: str | None) -> str:
     """A NumPy program that a person could have written."""
-    from chainrule.program.write import size_names, write_numpy
-    from chainrule.training.initial import initial_sources
+    from chainrule.program.write import Options, write_numpy
+    from chainrule.training.initial import starts
 
     program = _step(network, optimizer)
-    return write_numpy(program, network.sizes, initial_sources(network.system, size_names(program)))
+    hyper = {n: v for n, v in network.hyper.items() if n not in program.defaults}
+    options = Options(seed=network.seed, text=network.formulas)
+    return write_numpy(program, network.sizes, starts(network.system), hyper, options)
 
 
 def as_program(network: Network, optimizer: str | None) -> str:

@@ -1,475 +1,482 @@
 """Program → a NumPy program that a person could have written, with the formulas as comments. It runs as it stands.
 
-Products are written x @ W where the indices allow it and with einsum where not; broadcasting is spelled out only where
-NumPy's own does not do it. The printed program draws the same first weights and visits the rows in the same order as
-chainrule does for the same seed, and so arrives at the same weights, up to rounding.
+    initialize      the first parameters (and states), drawn as chainrule draws them
+    forward         from the inputs to the output; predict is this alone
+    train_step      forward, backward and update on one batch
+    train           epochs of batches, in the order in which chainrule visits the rows
+
+Nothing that a formula names is hidden. What lowering had to name (the largest entry and the total of a softmax) gets a
+telling name, or goes into the line that uses it where that stays short. The printed program arrives at the weights of
+the interpreter, up to rounding.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
+from chainrule.errors import SettingError, ShapeError
 from chainrule.formula.expr import (
-    Add,
-    Apply,
-    Compare,
-    Delta,
-    Element,
     Expr,
-    Mul,
-    Number,
-    Position,
-    Power,
-    Size,
-    Slot,
     Symbol,
     Where,
-    as_number,
-    base_index,
-    elements,
-    fresh_name,
-    scaled,
-    split_coefficient,
+    key,
+    negative,
+    tensors,
     walk,
 )
 from chainrule.formula.system import Tensor
-from chainrule.formula.text import number_text
-from chainrule.program.instructions import ACCUMULATOR, Contract, Instruction, Map, Program, Reduce, Update
+from chainrule.messages import say
+from chainrule.program.instructions import Program
+from chainrule.program.numpy_lines import WIDTH, Line, Lines
 
-SUM, PRODUCT, UNARY, POWER, ATOM = range(5)  # how strongly an expression binds
+DEMONSTRATION_ROWS = 60
 
-# What NumPy calls a scalar function, and the helpers of which a printed program brings its own.
-NUMPY = {
-    "exp": "np.exp",
-    "log": "np.log",
-    "log1p": "np.log1p",
-    "expm1": "np.expm1",
-    "sin": "np.sin",
-    "cos": "np.cos",
-    "tanh": "np.tanh",
-    "abs": "np.abs",
-    "sign": "np.sign",
-    "floor": "np.floor",
-    "max": "np.maximum",
-    "min": "np.minimum",
-}
 HELPERS = {
-    "sigmoid": """\
+    "sigmoid": '''\
 def sigmoid(a):
-    e = np.exp(-np.abs(a))  # never overflows
-    return np.where(a > 0, 1 / (1 + e), e / (1 + e))""",
-    "softplus": """\
+    """1 / (1 + exp(-a)), by an exp that cannot overflow."""
+    e = np.exp(-np.abs(a))
+    return np.where(a > 0, 1, e) / (1 + e)''',
+    "softplus": '''\
 def softplus(a):
-    return np.maximum(a, 0) + np.log1p(np.exp(-np.abs(a)))""",
-    "erf": """\
-erf = np.vectorize(math.erf, otypes=[float])""",
+    """log(1 + exp(a)), without overflow."""
+    return np.maximum(a, 0) + np.log1p(np.exp(-np.abs(a)))''',
+    "erf": '''\
+def erf(a):
+    """The error function, entry by entry: NumPy has none."""
+    return np.vectorize(math.erf, otypes=[FLOAT])(a)''',
 }
-RESERVED = frozenset(
-    ["np", "math", "sys", "rng", "rows", "epoch", "order", "start", "step", "steps", "weights", "data"]
-)
+GENERATOR = '''\
+def rng(*key):
+    """A generator of its own for every draw: the order of an epoch, and, from 2**32 on, each parameter."""
+    return np.random.Generator(np.random.Philox(key=np.array(key, dtype=np.uint64)))'''
+SILENCE = """\
+# np.where computes both of its branches, and only then chooses.
+np.seterr(divide="ignore", invalid="ignore", over="ignore")"""
 
 
-def write_numpy(program: Program, sizes: Mapping[str, int], initial: Mapping[str, str] | None = None) -> str:
-    """The source of a training program.
+@dataclass(frozen=True)
+class Start:
+    """How a parameter starts: "uniform" from low to high, "normal" (mean, deviation), or "constant" (low).
 
-    `sizes` are those that are known; the others are read off the data. `initial` has a NumPy expression in `rng` (a
-    generator) and the names of `size_names` per parameter; a parameter without one starts at zero.
+    The bounds are formulas of the sizes, sqrt(6/(size(i) + size(j))).
     """
-    return _Writer(program, sizes, initial or {}).run()
+
+    distribution: str
+    low: Expr
+    high: Expr
 
 
-def size_names(program: Program) -> dict[str, str]:
-    """What the printed program calls the sizes of indices: I, J, K for i, j, k; size_m2 for m2; N for the samples."""
-    taken = {*program.tensors, *program.hyper}
-    names = {program.samples: "N"}
-    for index in dict.fromkeys(i for t in program.tensors.values() for i in t.indices):
-        short = index.upper()
-        fits = len(index) == 1 and index.isascii() and short not in {*taken, *names.values()}
-        names.setdefault(index, short if fits else f"size_{index}")
-    return names
+@dataclass(frozen=True)
+class Options:
+    """What the printed program is to be like: its own defaults, the dtype, and the formula text that it quotes."""
+
+    dtype: str = "float64"
+    epochs: int = 5
+    batch_size: int = 32
+    seed: int = 0
+    text: str = ""
+
+
+def write_numpy(
+    program: Program,
+    sizes: Mapping[str, int],
+    starts: Mapping[str, Start],
+    hyper: Mapping[str, float] | None = None,
+    options: Options | None = None,
+) -> str:
+    """The source of a training program; of a prediction where `program` has no updates.
+
+    `sizes` are those that are known, the others are read off the data; `starts` has the parameters whose first values
+    an initializer draws; `hyper` the values of hyper-parameters that are not the program's defaults.
+
+    Raises: ShapeError for a size that neither says, SettingError for a hyper-parameter without a value.
+    """
+    return _Writer(program, sizes, starts, hyper or {}, options or Options()).source()
 
 
 class _Writer:
-    def __init__(self, program: Program, sizes: Mapping[str, int], initial: Mapping[str, str]):
-        self.program, self.sizes, self.initial = program, sizes, initial
-        self.size_names = size_names(program)
-        self.names = _python_names(program, self.size_names.values())
-        self.scalars = dict(program.scalars)
-        self.told: set[str] = set()
+    def __init__(
+        self,
+        program: Program,
+        sizes: Mapping[str, int],
+        starts: Mapping[str, Start],
+        hyper: Mapping[str, float],
+        options: Options,
+    ):
+        self.program, self.sizes, self.starts, self.options = program, sizes, starts, options
+        self.hyper = {**{n: _shown(v) for n, v in program.defaults.items()}, **{n: repr(v) for n, v in hyper.items()}}
+        self.told = Lines(program, sizes, options.dtype)
+        self.lines, self.ahead = self.told.lines, self.told.ahead
+        self.names, self.printer, self.size = self.told.names, self.told.printer, self.told.size
+        self.float = self.printer.float
 
-    def run(self) -> str:
-        instructions = list(self.program)
-        body = [line for i in instructions for line in self.instruction(i)]
-        used = {n.function for i in instructions for e in _expressions(i) for n in walk(e) if isinstance(n, Apply)}
-        helpers = [HELPERS[name] for name in HELPERS if name in used]
-        head = ['"""A neural network in plain NumPy, written by chainrule from its formulas."""', ""]
-        head += [*(["import math"] if "erf" in used else []), "import sys", "", "import numpy as np"]
-        if any(isinstance(n, Where) for i in instructions for e in _expressions(i) for n in walk(e)):
-            head += ["", "# np.where computes both of its branches, and only then chooses."]
-            head += ['np.seterr(divide="ignore", invalid="ignore", over="ignore")']
-        parts = ["\n".join(head), *helpers, self.start(), self.step(body), self.train(), self.main()]
-        return "\n\n\n".join(parts) + "\n"
+    # --- names
 
-    # the functions
+    def _python(self, tensors: Iterable[Tensor]) -> list[str]:
+        return [self.names.of[t.name] for t in tensors]
 
-    def kept(self) -> list[str]:
-        return [self.names[t.name] for t in self.program.kept]
+    @property
+    def parameters(self) -> list[Tensor]:
+        return [t for t in self.program.kept if t.role == "parameter"]
 
-    def data(self) -> list[str]:
-        return [self.names[t.name] for t in self.program.inputs]
+    @property
+    def states(self) -> list[Tensor]:
+        return [t for t in self.program.kept if t.role == "state"]
 
-    def start(self) -> str:
-        lines = [f"def initialize({', '.join(self.data())}, seed=0):"]
-        lines += ['    """The first weights, and the state of the update rule; sizes come from the data."""']
-        body: list[str] = []
-        for number, tensor in enumerate(self.program.kept):
-            shape = _tuple([self.size(i) for i in tensor.indices]) if tensor.indices else "()"
-            code = self.initial.get(tensor.name, f"np.zeros({shape})")
-            if "rng" in code:
-                key = f"np.array([seed, 2**32 + {number}], dtype=np.uint64)"
-                body.append(f"    rng = np.random.Generator(np.random.Philox(key={key}))")
-            body.append(f"    {self.names[tensor.name]} = {code}")
-        return "\n".join(
-            [*lines, *self.sizes_for("\n".join(body), self.program.inputs), *body, f"    return {_tuple(self.kept())}"]
-        )
+    def _kept(self) -> list[str]:
+        return [*(["parameters"] if self.parameters else []), *(["state"] if self.states else [])]
 
-    def sizes_for(self, body: str, tensors: Sequence[Tensor]) -> list[str]:
-        """Lines that set the sizes which `body` mentions: from the data's shapes, else the known number."""
+    def _unknown_sizes(self, body: str) -> list[str]:
+        """The indices whose sizes a function uses and the text does not say."""
+        indices = [n.removeprefix("size ") for n in self.names.of if n.startswith("size ")]
+        return [i for i in indices if i not in self.sizes and re.search(rf"\b{self.size(i)}\b", body)]
+
+    def _measured(self, body: str, tensors: Sequence[Tensor]) -> list[str]:
+        """Lines that read the sizes that `body` uses off the shapes of arrays."""
         lines = []
-        for index, name in self.size_names.items():
-            if not re.search(rf"(?<![\w.]){name}(?!\w)", body):
-                continue
-            found = next((t for t in tensors if index in t.indices), None)
-            if found is not None:
-                axis = found.indices.index(index)
-                data = self.names[found.name]
-                lines.append(f"    {name} = len({data})" if axis == 0 else f"    {name} = {data}.shape[{axis}]")
-            else:
-                lines.append(f"    {name} = {self.sizes[index]}")
+        for index in self._unknown_sizes(body):
+            owner = next((t for t in tensors if index in t.indices), None)
+            if owner is None:
+                raise ShapeError(say("formula.size_unknown", index=index))
+            lines.append(f"{self.size(index)} = {_length(self.names.of[owner.name], owner.indices.index(index))}")
         return lines
 
-    def step(self, body: Sequence[str]) -> str:
-        hyper = [f"{h}={_value(self.program.defaults[h])}" for h in self.program.hyper if h in self.program.defaults]
-        needed = [h for h in self.program.hyper if h not in self.program.defaults]
-        arguments = ["weights", *self.data(), *needed, "step=1", "steps=1", *hyper]
-        lines = [
-            f"def train_step({', '.join(arguments)}):",
-            '    """Forward pass, backward pass and update on one batch."""',
-        ]
-        lines += [f"    {_unpacked(self.kept())} = weights"] if self.kept() else []
-        lines += self.sizes_for("\n".join(body), [*self.program.inputs, *self.program.kept])
-        loss = self.names[self.program.loss] if self.program.loss else None
-        result = "0.0" if loss is None else f"np.mean({loss})"
-        return "\n".join(
-            [*lines, *(f"    {line}" if line else "" for line in body), f"    return {_tuple(self.kept())}, {result}"]
+    # --- the program
+
+    def source(self) -> str:
+        functions = [GENERATOR, self._initialize(), *self._prediction()]
+        if self.program.update:
+            functions += [self._train_step(), self._train()]
+        body = "\n\n\n".join([*functions, self._main()])
+        helpers = [text for name, text in HELPERS.items() if re.search(rf"\b{name}\(", body)]
+        body = "\n\n\n".join([*helpers, body]).replace("FLOAT", self.float) + "\n"
+        head = [self._docstring(), ""]
+        head += [*(["import math"] if "math." in body else []), "import sys", "", "import numpy as np"]
+        if any(isinstance(n, Where) for line in self.lines for n in walk(line.value)):
+            head += ["", SILENCE]
+        named = [i for i in self.sizes if f"size {i}" in self.names.of and re.search(rf"\b{self.size(i)}\b", body)]
+        constants = [f"{self.size(i)} = {self.sizes[i]}" for i in named]
+        constants += [f"{self.names.of[name]} = {self._hyper(name)}" for name in self._in_order(self.program.hyper)]
+        if constants:
+            head += ["", *constants]
+        return "\n".join(head) + "\n\n\n" + body
+
+    def _in_order(self, hyper: Sequence[str]) -> list[str]:
+        """As the rule lists them: eta first."""
+        listed = list(self.program.defaults)
+        return sorted(hyper, key=lambda name: listed.index(name) if name in listed else len(listed))
+
+    def _hyper(self, name: str) -> str:
+        if name not in self.hyper:
+            raise SettingError(say("formula.hyper_unknown", name=name))
+        return self.hyper[name]
+
+    def _docstring(self) -> str:
+        data = ", ".join(f"{n} ({', '.join(self._dimensions(t))})" for n, t in self._named_data())
+        lines = ["A network in plain NumPy, written by chainrule from its formulas.", ""]
+        quoted = self.options.text.replace("\\", "\\\\").replace('"""', "'''").strip("\n")
+        lines += [*(f"    {line}".rstrip() for line in quoted.splitlines()), ""] if quoted else []
+        lines += [f"Run it with a file that numpy.savez made of {data}, or alone to see it run on random numbers."]
+        return '"""' + "\n".join(lines) + '\n"""'
+
+    def _named_data(self) -> list[tuple[str, Tensor]]:
+        return [(self.names.of[t.name], t) for t in self.program.inputs]
+
+    def _dimensions(self, tensor: Tensor) -> list[str]:
+        return ["N" if i == self.program.samples else str(self.sizes.get(i, i)) for i in tensor.indices]
+
+    def _initialize(self) -> str:
+        body = [line for number, t in enumerate(self.program.kept) for line in self._first(t, number)]
+        groups = [_tuple(self._python(g)) for g in (self.parameters, self.states) if g]
+        body += [_returned(groups)]
+        sizes = [self.size(i) for i in self._unknown_sizes("\n".join(body))]
+        what = "The parameters and states" if self.states else "The parameters"
+        return _function(
+            f"initialize({', '.join([*sizes, f'seed={self.options.seed}'])})", f"{what} before the first step.", body
         )
 
-    def train(self) -> str:
-        data = self.data()
-        batch = ", ".join(f"{d}[rows]" for d in data)
-        return f"""\
-def train({", ".join(data)}, epochs=1, batch_size=32, seed=0, **hyper):
-    \"\"\"Visit all rows in a new order in each epoch, batch by batch.\"\"\"
-    weights = initialize({", ".join(data)}, seed)
-    steps = epochs * -(-len({data[0]}) // batch_size)
-    step = 0
-    for epoch in range(epochs):
-        rng = np.random.Generator(np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64)))
-        order = rng.permutation(len({data[0]}))
-        total = 0.0
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            step += 1
-            weights, loss = train_step(weights, {batch}, step=step, steps=steps, **hyper)
-            total += loss * len(rows)
-        print(f"epoch {{epoch + 1}}  loss {{total / len(order):.4f}}")
-    return weights"""
+    def _first(self, tensor: Tensor, number: int) -> list[str]:
+        name = self.names.of[tensor.name]
+        shape = self.size(tensor.indices[0]) if len(tensor.indices) == 1 else self.printer.shape(tensor.indices)
+        single = "" if self.float == "float" else f", dtype={self.float}"
+        initial = tensor.initial
+        if initial is not None and initial.values is not None:
+            if isinstance(initial.values, tuple):
+                return [f"{name} = np.array({_nested(initial.values)}{single})"]
+            return [f"{name} = np.full({shape}, {initial.values!r}{single})"]
+        start = self.starts.get(tensor.name)
+        if start is None:
+            like = next(
+                (p for p in self.parameters if p.indices == tensor.indices and tensor.name.endswith(f"_{p.name}")), None
+            )
+            return [
+                f"{name} = np.zeros_like({self.names.of[like.name]})" if like else f"{name} = np.zeros({shape}{single})"
+            ]
+        self.printer.axes = ()
+        low, high = (self.printer.text(e) for e in (start.low, start.high))
+        if start.distribution == "constant":
+            zero = low == "0"
+            return [
+                f"{name} = np.zeros({shape}{single})" if zero else f"{name} = np.full({shape}, {_float(low)}{single})"
+            ]
+        lines = []
+        if start.distribution == "uniform" and "(" in high and key(negative(start.high)) == key(start.low):
+            lines.append(f"limit = {high}")
+            low, high = "-limit", "limit"
+        drawn = f"rng(seed, 2**32 + {number}).{start.distribution}({low}, {high}, {shape})"
+        # A scalar is drawn as a plain number, an array of no axes is what computes.
+        drawn = drawn if self.float == "float" else f"np.asarray({drawn}, dtype={self.float})"
+        return [*lines, f"{name} = {drawn}"]
 
-    def main(self) -> str:
-        lines = ['if __name__ == "__main__":', "    if len(sys.argv) > 1:  # a file made by numpy.savez"]
-        lines += ["        data = np.load(sys.argv[1])"]
-        lines += [f"        {self.names[t.name]} = data[{t.name!r}]" for t in self.program.inputs]
-        lines += ["    else:  # random numbers, to see it run", "        rng = np.random.default_rng(0)"]
-        for tensor in self.program.inputs:
-            shape = (100, *(self._shown_size(i) for i in tensor.indices if i != self.program.samples))
-            lines.append(f"        {self.names[tensor.name]} = {self._random(tensor.name, tensor.role, shape)}")
-        lines.append(f"    train({', '.join(self.data())}, epochs=5)")
+    def _read(self, lines: Sequence[Line], role: str) -> list[Tensor]:
+        """The tensors of a role that lines read."""
+        found = {n for line in lines for n in tensors(line.value)}
+        return [t for t in self.program.tensors.values() if t.role in role.split() and t.name in found]
+
+    def _arguments(self, lines: Sequence[Line]) -> list[Tensor]:
+        """The data that a function takes for these lines: also where it only counts the rows."""
+        own = self._read(lines, "input target label")
+        counts = any(self.program.samples in line.axes for line in lines)
+        return own or (self.program.inputs[:1] if counts else [])
+
+    def _unpack(self, everything: bool, lines: Sequence[Line]) -> list[str]:
+        own = (
+            [("parameters", self.parameters)]
+            if self.parameters and (everything or self._read(lines, "parameter"))
+            else []
+        )
+        if self.states and (everything or self._read(lines, "state")):
+            own.append(("state", self.states))
+        return [f"{_unpacked(self._python(group))} = {name}" for name, group in own]
+
+    def _prediction(self) -> list[str]:
+        if not self.ahead:
+            return []
+        output = self.names.of[str(self.program.output)]
+        later = self._passed_on()
+        body = self._paragraph(self.ahead)
+        call = self._forward_arguments()
+        lines = [*self._unpack(False, self.ahead), *self._measured("\n".join(body), self._in_reach(self.ahead))]
+        doc = f"From the input to {output}{', by way of what the backward pass needs' if later else ''}."
+        forward = _function(f"forward({call})", doc, [*lines, "", *body, f"return {', '.join([*later, output])}"])
+        short = [f"*_, {output} = forward({call})", f"return {output}"] if later else [f"return forward({call})"]
+        return [forward, _function(f"predict({call})", f"The output {output}.", short)]
+
+    def _forward_arguments(self) -> str:
+        kept = [
+            name for name, role in (("parameters", "parameter"), ("state", "state")) if self._read(self.ahead, role)
+        ]
+        data = self._python(self._arguments(self.ahead))
+        return ", ".join([*kept, *data, *self._step_arguments(self.ahead)])
+
+    def _passed_on(self) -> list[str]:
+        """What train_step needs of forward besides the output."""
+        rest = [line for line in self.lines if line not in self.ahead]
+        used = {n for line in rest for n in tensors(line.value)} | {*self.program.watched}
+        if not self.program.update:
+            return []
+        return [self.names.of[a.name] for a in self.ahead if a.name in used and a.name != self.program.output]
+
+    def _step_arguments(self, lines: Sequence[Line]) -> list[str]:
+        found = {n.name for line in lines for n in walk(line.value) if isinstance(n, Symbol)}
+        return [s for s in ("step", "steps") if s in found]
+
+    def _in_reach(self, lines: Sequence[Line]) -> list[Tensor]:
+        return [*self._arguments(lines), *self.parameters]
+
+    def _train_step(self) -> str:
+        rest = [line for line in self.lines if line not in self.ahead]
+        data = self.program.inputs
+        watched = [self.names.of[w] for w in self.program.watched]
+        body: list[str] = []
+        if self.ahead:
+            results = [*self._passed_on(), self.names.of[str(self.program.output)]]
+            body += ["", f"{', '.join(results)} = forward({self._forward_arguments()})"]
+        backward = {i.out.tensor for i in self.program.backward}
+        forward = [line for line in rest if not line.update and line.name not in backward and self._is_forward(line)]
+        gradients = [line for line in rest if line.name in backward]
+        updates = [line for line in rest if line not in forward and line not in gradients]
+        for title, lines in (("# loss" if self.ahead else "# forward", forward), ("# backward", gradients)):
+            body += ["", title, *self._paragraph(lines)] if lines else []
+        body += self._updates(updates)
+        groups = [_tuple(self._python(g)) for g in (self.parameters, self.states) if g]
+        body += ["", _returned([*groups, *watched])]
+        arguments = [*self._kept(), *self._python(data), *self._step_arguments(self.lines)]
+        begin = self._unpack(True, rest)
+        begin += self._measured("\n".join(body), [*data, *self.parameters])
+        doc = f"One update on a batch{_and_what(watched)}."
+        return _function(f"train_step({', '.join(arguments)})", doc, [*begin, *body])
+
+    def _is_forward(self, line: Line) -> bool:
+        return any(i.out.tensor == line.name for i in self.program.forward)
+
+    def _updates(self, lines: Sequence[Line]) -> list[str]:
+        """A rule for every parameter is told once; a parameter's own line has its formula beside it."""
+        texts: list[str] = []
+        generic = [line for line in lines if line.update and self._is_generic(line)]
+        rule = list(dict.fromkeys(line.formula for line in generic))
+        own = [line for line in lines if line.formula not in rule]
+        if own:
+            texts += ["", "# update", *self._paragraph(own)]
+        if rule:
+            title = "# update, for every parameter w and its gradient g" + (" that is left" if own else "")
+            texts += ["", title, *(f"#     {formula}" for formula in rule)]
+            texts += [self.told.code(line) for line in lines if line not in own]
+        return texts
+
+    def _is_generic(self, line: Line) -> bool:
+        return re.match(re.escape(line.name) + r"(?!\w)", line.formula) is None
+
+    def _paragraph(self, lines: Sequence[Line]) -> list[str]:
+        """Code with the formulas beside it, aligned; above it where they are too long for that."""
+        pairs = []
+        for line, following in itertools.zip_longest(lines, lines[1:]):
+            told = following is None or following.formula != line.formula
+            pairs.append((self.told.code(line), line.formula if told else ""))
+        fits = [len(c) for c, f in pairs if f and "\n" not in c and len(c) + len(f) + 8 <= WIDTH]
+        column = max((n for n in fits if n + max(len(f) for c, f in pairs if len(c) <= n) + 8 <= WIDTH), default=0)
+        texts = []
+        for code, formula in pairs:
+            beside = max(column, len(code)) + len(formula) + 8 <= WIDTH and "\n" not in code
+            if formula and not beside:
+                texts.append(f"# {formula}")
+            texts.append(f"{code.ljust(column)}  # {formula}" if formula and beside else code)
+        return texts
+
+    # --- the training loop
+
+    def _train(self) -> str:
+        data = self._named_data()
+        if not data:
+            raise ShapeError(say("formula.size_unknown", index=self.program.samples))
+        rows = data[0][0]
+        names = [n for n, _ in data]
+        kept, watched = self._kept(), [self.names.of[w] for w in self.program.watched]
+        steps = self._step_arguments(self.lines)
+        start = self._initialize_call()
+        call = ", ".join([*kept, *(f"{n}[rows]" for n in names), *steps])
+        body = [f"{', '.join(kept)} = {start}"] if kept else []
+        body += ["step = 0"] if "step" in steps else []
+        body += [f"steps = epochs * math.ceil(len({rows}) / batch_size)"] if "steps" in steps else []
+        body += ["for epoch in range(epochs):", f"    order = rng(seed, epoch).permutation(len({rows}))"]
+        body += [f"    total_{w} = 0.0" for w in watched]
+        body += [f"    for start in range(0, len({rows}), batch_size):"]
+        body += ["        rows = order[start : start + batch_size]"]
+        body += ["        step += 1"] if "step" in steps else []
+        body += [f"        {', '.join([*kept, *watched])} = train_step({call})"]
+        for name, python in zip(self.program.watched, watched, strict=True):
+            sampled = self.program.samples in self.program.tensors[name].indices
+            body += [
+                f"        total_{python} += {python}.sum()"
+                if sampled
+                else f"        total_{python} += {python} * len(rows)"
+            ]
+        shown = "".join(f"  {w} {{total_{w} / len({rows}):.5f}}" for w in watched)
+        body += [f'    print(f"epoch {{epoch + 1}}{shown}")', f"return {kept[0] if kept else 'None'}"]
+        options = self.options
+        head = (
+            f"train({', '.join(names)}, epochs={options.epochs}, batch_size={options.batch_size}, seed={options.seed})"
+        )
+        doc = "Epochs of batches, the rows in a new order each time; the trained parameters."
+        return _function(head, doc, body)
+
+    def _initialize_call(self) -> str:
+        unknown = self._unknown_sizes(self._initialize().split("\n")[0])
+        sizes = []
+        for index in unknown:
+            owner = next(((n, t) for n, t in self._named_data() if index in t.indices), None)
+            label = next((n for n, t in self._named_data() if t.classes == index), None)
+            if owner is not None:
+                sizes.append(_length(owner[0], owner[1].indices.index(index)))
+            elif label is not None:
+                sizes.append(f"int({label}.max()) + 1")
+            else:
+                raise ShapeError(say("formula.size_unknown", index=index))
+        return f"initialize({', '.join([*sizes, 'seed'])})"
+
+    def _main(self) -> str:
+        data = self._named_data()
+        lines = ['if __name__ == "__main__":', "    if len(sys.argv) > 1:", "        data = np.load(sys.argv[1])"]
+        for name, tensor in data:
+            kind = "int" if tensor.role == "label" else self.float
+            lines.append(f'        {name} = data["{tensor.name}"].astype({kind})')
+        lines += ["    else:  # random numbers, to see it run", "        draw = np.random.default_rng(0)"]
+        lines += [f"        {name} = {self._demonstration(tensor)}" for name, tensor in data]
+        names = ", ".join(name for name, _ in data)
+        if self.program.update:
+            lines.append(f"    train({names})" if self.program.watched else f"    print(train({names}))")
+        else:
+            seeded = self._initialize_call().replace("seed", f"seed={self.options.seed}")
+            lines += [f"    {', '.join(self._kept())} = {seeded}"] if self._kept() else []
+            lines += [f"    print(predict({self._forward_arguments()}))"]
         return "\n".join(lines)
 
-    def _shown_size(self, index: str) -> int:
-        """A size for the demonstration where none is known."""
-        return self.sizes.get(index, 3 if any(index in t.indices for t in self.program.inputs[1:]) else 5)
-
-    def _random(self, name: str, role: str, shape: tuple[int, ...]) -> str:
-        if role == "label":
-            classes = self.program.tensors[name].classes
-            return f"rng.integers(0, {self._shown_size(str(classes))}, 100)"
-        if role == "target" and len(shape) == 2:
-            return f"np.eye({shape[1]})[rng.integers(0, {shape[1]}, 100)]"
-        return f"rng.integers(0, 2, {shape})" if role == "target" else f"rng.random({shape})"
-
-    # instructions
-
-    def instruction(self, instruction: Instruction) -> list[str]:
-        """The comment that says which formula this is, once, and the assignment."""
-        lines = []
-        if instruction.formula and instruction.formula not in self.told:
-            self.told.add(instruction.formula)
-            lines = ["", f"# {instruction.formula}"]
-        name = self.names[instruction.out.tensor]
-        axes = tuple(str(s) for s in instruction.out.slots)
-        match instruction:
-            case Map(_, value, _) | Update(_, value, _):
-                code = self.value(value, axes)
-                if isinstance(instruction, Map) and not self._covers(value, axes):
-                    shape = ", ".join(self.size(a) for a in axes)
-                    code = f"np.broadcast_to({code}, ({shape},))"
-                return [*lines, f"{name} = {code}"]
-            case Contract():
-                total = self.product(instruction, axes)
-            case Reduce():
-                total = self.reduction(instruction, axes)
-        if isinstance(instruction.epilogue, Element):
-            return [*lines, f"{name} = {total[0]}"]
-        self.accumulator = total
-        return [*lines, f"{name} = {self.value(instruction.epilogue, axes)}"]
-
-    def _covers(self, value: Expr, axes: tuple[str, ...]) -> bool:
-        found = {s for e in elements(value) for s in e.slots}
-        found |= {n.index for n in walk(value) if isinstance(n, Position)}
-        found |= {s for n in walk(value) if isinstance(n, Delta) for s in (n.left, n.right)}
-        return set(axes) <= found
-
-    def product(self, contract: Contract, axes: tuple[str, ...]) -> tuple[str, int]:
-        """left @ right for matrices, einsum for the rest."""
-        left, right = contract.left, contract.right
-        if len(left.slots) == len(right.slots) == len(axes) == 2 and len(contract.indices) == 1:
-            (inner,) = contract.indices
-            if axes[0] in left.slots:
-                first, second = left, right
-            else:
-                first, second = right, left
-            a = self.names[first.tensor] + ("" if first.slots[1] == inner else ".T")
-            b = self.names[second.tensor] + ("" if second.slots[0] == inner else ".T")
-            return f"{a} @ {b}", PRODUCT
-        letters = _letters([*left.slots, *right.slots])
-        spec = f"{_spell(left.slots, letters)},{_spell(right.slots, letters)}->{_spell(axes, letters)}"
-        return f'np.einsum("{spec}", {self.names[left.tensor]}, {self.names[right.tensor]})', ATOM
-
-    def reduction(self, reduce: Reduce, axes: tuple[str, ...]) -> tuple[str, int]:
-        """np.sum(body, axis=…), with the axes that are summed last in the body."""
-        # The samples are the first axis of what is summed, as in the tensors themselves.
-        whole = tuple(sorted((*axes, *reduce.indices), key=lambda i: base_index(i) != self.program.samples))
-        code = self.value(reduce.body, whole)
-        if not self._covers(reduce.body, whole):
-            code = f"np.broadcast_to({code}, ({', '.join(self.size(a) for a in whole)},))"
-        numbers = tuple(n for n, index in enumerate(whole) if index in reduce.indices)
-        axis = "" if not axes else f", axis={numbers[0] if len(numbers) == 1 else numbers}"
-        return f"np.{reduce.kind}({code}{axis})", ATOM
-
-    # values
-
-    def size(self, index: str) -> str:
-        return self.size_names.get(base_index(index), f"size_{base_index(index)}")
-
-    def value(self, expr: Expr, axes: tuple[str, ...]) -> str:
-        return self._value(expr, axes)[0]
-
-    def _within(self, expr: Expr, axes: tuple[str, ...], strength: int) -> str:
-        code, own = self._value(expr, axes)
-        return code if own >= strength else f"({code})"
-
-    def _value(self, expr: Expr, axes: tuple[str, ...]) -> tuple[str, int]:
-        match expr:
-            case Number(value):
-                return _value(value), ATOM if value >= 0 else UNARY
-            case Symbol(name):
-                if name in self.scalars:
-                    return self._value(self.scalars[name], ())
-                return name, ATOM
-            case Size(index):
-                return self.size(index), ATOM
-            case Position(index):
-                return self._aligned(f"np.arange({self.size(index)})", (index,), axes), ATOM
-            case Element(tensor, slots):
-                return self.accumulator if tensor == ACCUMULATOR else self._element(tensor, slots, axes)
-            case Delta() | Compare() | Apply("step", _):
-                return f"1.0 * {self._truth(expr, axes)}", PRODUCT  # NumPy's truth values have no minus
-            case Add(terms):
-                return self._sum(terms, axes), SUM
-            case Mul(factors):
-                return self._mul(factors, axes), PRODUCT
-            case Power(base, exponent):
-                if as_number(exponent) == Fraction(1, 2):
-                    return f"np.sqrt({self.value(base, axes)})", ATOM
-                if (as_number(exponent) or 0) < 0:
-                    return self._mul((expr,), axes), PRODUCT
-                return f"{self._within(base, axes, ATOM)}**{self._within(exponent, axes, ATOM)}", POWER
-            case Apply(function, arguments):
-                return self._apply(function, arguments, axes), ATOM
-            case Where(condition, yes, no):
-                chosen = self._truth(condition, axes) or f"{self._within(condition, axes, SUM + 1)} != 0"
-                chosen = chosen[1:-1] if chosen.startswith("(") and chosen.count("(") == 1 else chosen
-                return f"np.where({chosen}, {self.value(yes, axes)}, {self.value(no, axes)})", ATOM
-        raise AssertionError(f"{type(expr).__name__} is lowered before it is written")
-
-    def _truth(self, expr: Expr, axes: tuple[str, ...]) -> str | None:
-        """A comparison as NumPy's array of truth values, in brackets; None for anything else."""
-        match expr:
-            case Delta(left, right):
-                sides = [self.value(Position(s), axes) if isinstance(s, str) else str(s) for s in (left, right)]
-                return f"({sides[0]} == {sides[1]})"
-            case Compare(operator, left, right):
-                return f"({self._within(left, axes, SUM)} {operator} {self._within(right, axes, SUM)})"
-            case Apply("step", (argument,)):
-                return f"({self._within(argument, axes, SUM)} > 0)"
-        return None
-
-    def _apply(self, function: str, arguments: tuple[Expr, ...], axes: tuple[str, ...]) -> str:
-        inner = ", ".join(self.value(a, axes) for a in arguments)
-        if function == "relu":
-            return f"np.maximum({inner}, 0)"
-        return f"{NUMPY.get(function, function)}({inner})"
-
-    def _sum(self, terms: tuple[Expr, ...], axes: tuple[str, ...]) -> str:
-        code = ""
-        for number, term in enumerate(terms):
-            coefficient, rest = split_coefficient(term)
-            if number == 0:
-                code = self._within(term, axes, PRODUCT if coefficient >= 0 else SUM + 1)
-            elif coefficient < 0:
-                code += " - " + self._within(scaled(-coefficient, rest), axes, PRODUCT)
-            else:
-                text = self._within(term, axes, PRODUCT)
-                code += f" - {text[1:]}" if text.startswith("-") else f" + {text}"
-        return code
-
-    def _mul(self, factors: tuple[Expr, ...], axes: tuple[str, ...]) -> str:
-        flat: list[Expr] = []
-        for factor in factors:  # scalars are written where they are used, their own factors among the others
-            if isinstance(factor, Symbol) and factor.name in self.scalars:
-                inner = self.scalars[factor.name]
-                flat += inner.factors if isinstance(inner, Mul) else (inner,)
-            else:
-                flat.append(factor)
-        coefficient = Fraction(1)
-        for factor in flat:
-            coefficient *= as_number(factor) or 1
-        flat = [f for f in flat if as_number(f) is None]
-        over = [f for f in flat if isinstance(f, Power) and (as_number(f.exponent) or 0) < 0]
-        above = [f for f in flat if f not in over]
-        sign = "-" if coefficient < 0 else ""
-        coefficient = abs(coefficient)
-        pieces = (
-            []
-            if coefficient.numerator == 1 and (above or coefficient.denominator == 1)
-            else [str(coefficient.numerator)]
+    def _demonstration(self, tensor: Tensor) -> str:
+        rows = DEMONSTRATION_ROWS
+        own = [i for i in tensor.indices if i != self.program.samples]
+        if tensor.role == "label":
+            return f"draw.integers({self._demonstration_size(str(tensor.classes))}, size={rows})"
+        if tensor.role == "target" and len(own) == 1:
+            classes = self._demonstration_size(own[0])
+            one_hot = f"np.eye({classes})[draw.integers({classes}, size={rows})]"
+            return one_hot if self.float == "float" else f"{one_hot}.astype({self.float})"
+        shape = ", ".join([str(rows), *(self._demonstration_size(i) for i in own)])
+        shape = f"({shape})" if own else shape
+        return (
+            f"draw.integers(2, size={shape}).astype({self.float})"
+            if tensor.role == "target"
+            else f"draw.uniform(size={shape}).astype({self.float})".replace(".astype(float)", "")
         )
-        # A product of matrices binds as * does: brackets keep it whole.
-        truths = [self._truth(f, axes) for f in above]
-        if above and all(truths) and not pieces:
-            pieces = ["1.0"]
-        for number, (factor, truth) in enumerate(zip(above, truths, strict=True)):
-            first = number == 0 and not pieces and not sign
-            pieces.append(truth or self._within(factor, axes, PRODUCT if first else UNARY))
-        if sign and pieces[0].startswith("(") and truths[:1] != [None]:
-            pieces.insert(0, "1.0")
-        code = sign + (" * ".join(pieces) or "1")
-        if coefficient.denominator != 1:
-            code += f" / {coefficient.denominator}"
-        for factor in over:
-            assert isinstance(factor, Power)
-            exponent = -(as_number(factor.exponent) or Fraction(0))
-            flipped = factor.base if exponent == 1 else Power(factor.base, Number(exponent))
-            code += f" / {self._within(flipped, axes, POWER)}"
-        return code
 
-    def _element(self, tensor: str, slots: tuple[Slot, ...], axes: tuple[str, ...]) -> tuple[str, int]:
-        code = self.names[tensor]
-        if any(isinstance(s, int) for s in slots):
-            code += f"[{', '.join(str(s) if isinstance(s, int) else ':' for s in slots)}]"
-            slots = tuple(s for s in slots if not isinstance(s, int))
-        names = [str(s) for s in slots]
-        if len(set(names)) < len(names):
-            letters = _letters(names)
-            code = f'np.einsum("{_spell(names, letters)}->{_spell(list(dict.fromkeys(names)), letters)}", {code})'
-            names = list(dict.fromkeys(names))
-        return self._aligned(code, tuple(names), axes), ATOM
-
-    def _aligned(self, code: str, own: tuple[str, ...], axes: tuple[str, ...]) -> str:
-        """`code`, whose axes are `own`, broadcast along `axes`; leading new axes come by themselves."""
-        order = [own.index(a) for a in axes if a in own]
-        if order != sorted(order):
-            code = f"{code}.T" if len(own) == 2 else f"{code}.transpose({', '.join(map(str, order))})"
-        present = [a in own for a in axes]
-        if not any(present):
-            return code
-        shown = present[present.index(True) :]
-        if all(shown):
-            return code
-        return f"{code}[{', '.join(':' if here else 'None' for here in shown)}]"
+    def _demonstration_size(self, index: str) -> str:
+        """The known size by its name; for an unknown one, a small number: 3 classes, 6 inputs."""
+        if index in self.sizes:
+            return self.size(index)
+        answers = [t for t in self.program.inputs if t.role != "input"]
+        return "3" if any(index in t.indices or index == t.classes for t in answers) else "6"
 
 
-def _expressions(instruction: Instruction) -> list[Expr]:
-    match instruction:
-        case Contract(_, _, _, _, epilogue, _):
-            return [epilogue]
-        case Reduce(_, _, _, body, epilogue, _):
-            return [body, epilogue]
-        case Map(_, value, _) | Update(_, value, _):
-            return [value]
+def _length(name: str, axis: int) -> str:
+    return f"len({name})" if axis == 0 else f"{name}.shape[{axis}]"
 
 
-def _python_names(program: Program, others: Iterable[str]) -> dict[str, str]:
-    """An identifier per tensor; what NumPy programs commonly call something else gets an underscore."""
-    taken = {*RESERVED, *program.hyper, *HELPERS, *others}
-    names = {}
-    telling = {i.out.tensor: _telling(i) for i in program}
-    for name in program.tensors:
-        wanted = re.sub(r"\W", "_", name)
-        if re.fullmatch(r"s(_\d+)?", name):  # what lowering could not name after a formula
-            wanted = telling.get(name, wanted)
-        wanted = fresh_name(wanted, taken)
-        taken.add(wanted)
-        names[name] = wanted
-    return names
+def _shown(value: Fraction) -> str:
+    return str(value.numerator) if value.denominator == 1 else repr(float(value))
 
 
-def _telling(instruction: Instruction) -> str:
-    """A name for a temporary, by what it holds."""
-    match instruction:
-        case Reduce(_, kind, _, _, _, _):
-            return {"sum": "total", "max": "highest", "min": "lowest"}[kind]
-        case Map(_, Apply(function, _), _):
-            return f"{function}_part"
-        case Contract():
-            return "product"
-    return "part"
+def _float(text: str) -> str:
+    return f"{text}.0" if text.lstrip("-").isdigit() else text
 
 
-def _letters(slots: Sequence[Slot]) -> dict[str, str]:
-    """One letter per index for einsum: its own first letter where that is free."""
-    letters: dict[str, str] = {}
-    for slot in dict.fromkeys(map(str, slots)):
-        choices = [slot[0], *"abcdefghijklmnopqrstuvwxyz"]
-        letters[slot] = next(c for c in choices if c.isascii() and c.isalpha() and c not in letters.values())
-    return letters
+def _nested(values: object) -> str:
+    return f"[{', '.join(map(_nested, values))}]" if isinstance(values, tuple) else repr(values)
 
 
-def _spell(slots: Sequence[Slot], letters: Mapping[str, str]) -> str:
-    return "".join(letters[str(s)] for s in slots)
-
-
-def _value(value: Fraction) -> str:
-    text = number_text(value)
-    return {"pi": "np.pi"}.get(text, text if "/" not in text else f"({text})")
+def _and_what(watched: Sequence[str]) -> str:
+    return f"; also gives {' and '.join(watched)} of its samples" if watched else ""
 
 
 def _unpacked(names: Sequence[str]) -> str:
-    return ", ".join(names) + ("," if len(names) == 1 else "")
+    return ", ".join(names) if len(names) > 1 else f"({names[0]},)"
 
 
 def _tuple(names: Sequence[str]) -> str:
-    return f"({_unpacked(names)})"
+    return f"({', '.join(names)}{',' if len(names) == 1 else ''})"
+
+
+def _returned(groups: Sequence[str]) -> str:
+    """One tuple alone needs no brackets, unless it is of one."""
+    alone = len(groups) == 1 and groups[0].startswith("(") and not groups[0].endswith(",)")
+    return f"return {groups[0][1:-1] if alone else ', '.join(groups) or 'None'}"
+
+
+def _function(head: str, doc: str, body: Sequence[str]) -> str:
+    lines = [f"def {head}:", f'    """{doc}"""']
+    for text in body:
+        lines += [f"    {line}" if line else "" for line in text.split("\n")]
+    return "\n".join(lines)

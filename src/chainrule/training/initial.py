@@ -6,18 +6,18 @@ numbers do not depend on another's shape; the orders of the epochs use the keys 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import numpy as np
 
 from chainrule.errors import SettingError
 from chainrule.formula.evaluate import Array, evaluate
-from chainrule.formula.expr import Element, Reduction, walk
+from chainrule.formula.expr import Element, Expr, Reduction, Size, mul, number, replace_symbols, walk
 from chainrule.formula.parse import parse_expression
 from chainrule.formula.system import System, Tensor
 from chainrule.library import INITIALIZERS, find
 from chainrule.messages import say
+from chainrule.program.write import Start
 
 PARAMETER_KEY = 2**32  # keys below are epochs
 
@@ -25,9 +25,9 @@ PARAMETER_KEY = 2**32  # keys below are epochs
 def initial_values(system: System, sizes: Mapping[str, int], seed: int, dtype: str) -> dict[str, Array]:
     """Every parameter and declared state, by name, as a fresh array."""
     values = {}
-    for number, tensor in enumerate(system.of_role("parameter", "state")):
+    for position, tensor in enumerate(system.of_role("parameter", "state")):
         shape = tuple(sizes[i] for i in tensor.indices)
-        values[tensor.name] = _draw(system, tensor, number, shape, sizes, seed).astype(dtype)
+        values[tensor.name] = _draw(system, tensor, position, shape, sizes, seed).astype(dtype)
     return values
 
 
@@ -85,40 +85,28 @@ def _draw(
     return np.asarray(generator.uniform(low, high, shape) if kind == "uniform" else generator.normal(low, high, shape))
 
 
-def initial_sources(system: System, size_names: Mapping[str, str]) -> dict[str, str]:
-    """Each parameter's start as NumPy source in `rng` and the names of the sizes, for the printed program.
+def starts(system: System) -> dict[str, Start]:
+    """How each parameter starts, as formulas of the sizes: for the printed program.
 
     Example:
+    >>> from chainrule.formula.text import Printer
     >>> from chainrule.training.network import formula
     >>> net = formula("input x[i]\\nparameter w[i, j] = he_normal\\ny[j] = sum[i](x[i]*w[i, j])")
-    >>> initial_sources(net.system, {"i": "I", "j": "J"})
-    {'w': 'rng.normal(0, np.sqrt(2/I), (I, J))'}
+    >>> Printer().text(starts(net.system)["w"].high)
+    'sqrt(2/size(i))'
     """
-    return {t.name: _source(system, t, size_names) for t in system.of_role("parameter", "state")}
-
-
-def _source(system: System, tensor: Tensor, size_names: Mapping[str, str]) -> str:
-    shape = (
-        "("
-        + "".join(f"{size_names[i]}, " for i in tensor.indices).removesuffix(" " if len(tensor.indices) == 1 else ", ")
-        + ")"
-    )
-    initial = tensor.initial
-    if initial is not None and initial.values is not None:
-        values = str(initial.values).replace("(", "[").replace(")", "]").replace(",]", "]")
-        return f"np.array({values})" if isinstance(initial.values, tuple) else f"np.full({shape}, {values})"
-    if initial is None or initial.name is None:
-        return f"np.zeros({shape})"
-    row = find(INITIALIZERS, initial.name)
-    summed = _summed_positions(system, tensor.name)
-    fan_in = "*".join(size_names[i] for p, i in enumerate(tensor.indices) if p in summed) or "1"
-    fan_out = "*".join(size_names[i] for p, i in enumerate(tensor.indices) if p not in summed) or "1"
-    words = {"sqrt": "np.sqrt", "fan_in": fan_in, "fan_out": fan_out}
-    words |= {
-        name: repr(value)
-        for name, value in {**row.defaults, **dict(zip(row.defaults, initial.arguments, strict=False))}.items()
-    }
-    low, high = (re.sub(r"[^\W\d]\w*", lambda m: words.get(m[0], m[0]), text) for text in row.bounds)
-    if row.distribution == "constant":
-        return f"np.zeros({shape})" if low in ("0", "0.0") else f"np.full({shape}, {low})"
-    return f"rng.{row.distribution}({low}, {high}, {shape})"
+    found = {}
+    for tensor in system.of_role("parameter", "state"):
+        initial = tensor.initial
+        if initial is None or initial.name is None:
+            continue
+        row = find(INITIALIZERS, initial.name)
+        summed = _summed_positions(system, tensor.name)
+        sizes = [(Size(i), p in summed) for p, i in enumerate(tensor.indices)]
+        arguments = {**row.defaults, **dict(zip(row.defaults, initial.arguments, strict=False))}
+        words: dict[str, Expr] = {name: number(str(value)) for name, value in arguments.items()}
+        words["fan_in"] = mul(*(size for size, is_summed in sizes if is_summed))
+        words["fan_out"] = mul(*(size for size, is_summed in sizes if not is_summed))
+        low, high = (replace_symbols(parse_expression(text, {}), words) for text in row.bounds)
+        found[tensor.name] = Start(row.distribution, low, high)
+    return found
