@@ -1,18 +1,14 @@
-"""Generated text → a compiled `epoch`, kept in a cache that later processes load without Numba.
+"""Generated text → a compiled `epoch`, kept in a cache that later processes load.
 
-    text ──Numba──▶ LLVM module, not yet optimized ──LLVM──▶ object code ──▶ cache file, loaded, called
-
-Numba types and lowers the text's functions; the rest is done here with llvmlite: all functions are linked into one
-module, optimized once, and emitted. Numba's own way, to optimize and emit every function apart, takes three times as
-long.
+    text ──translate.py──▶ LLVM module ──LLVM──▶ object code ──▶ cache file, loaded, called
 """
 
 from __future__ import annotations
 
-import ast
 import ctypes
 import ctypes.util
 import hashlib
+import math
 import os
 import sys
 import tempfile
@@ -22,17 +18,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import llvmlite.binding as llvm
+import numpy as np
 
 from chainrule.cache import cache_folder
-from chainrule.errors import ChainruleError, CompileError
+from chainrule.errors import CompileError
 from chainrule.kernels import threads
-from chainrule.kernels.host import ITEM_BYTES, TileShape, host, tile_shape
+from chainrule.kernels.builtins import NUMBERS, make_builtins
+from chainrule.kernels.host import ITEM_BYTES, host, tile_shape
+from chainrule.kernels.translate import translate
 from chainrule.messages import say
 
-# What object code may call besides itself. Anything else (Python's API, Numba's run time) is a bug of the generator.
+# What object code may call besides itself. Anything else is a bug of the generator.
 C_FUNCTIONS = frozenset({"memcpy", "memmove", "memset", threads.YIELD})
 MATH_FUNCTIONS = frozenset(
     name + suffix
@@ -43,11 +41,10 @@ MATH_FUNCTIONS = frozenset(
 ENTRY = ctypes.CFUNCTYPE(
     ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p
 )
-RAISED = -(2**63)  # what entry returns if the text raised a Python exception, which generated text never does
 
 MAGIC = b"chainrule object 1\n"
 # Whose change changes the object code.
-SOURCES = ("host.py", "tile.py", "threads.py", "scalars.py", "compile.py", "target.py")
+SOURCES = ("host.py", "tile.py", "sparse.py", "threads.py", "scalars.py", "builtins.py", "translate.py", "compile.py")
 
 
 @dataclass(frozen=True)
@@ -89,9 +86,8 @@ def cache_key(text: str, dtype: str) -> str:
     machine, shape = host(), tile_shape(dtype)
     folder = Path(__file__).parent
     parts: list[object] = [text, dtype, shape, machine.cpu, machine.features, sys.version, sys.platform]
-    parts += [metadata.version("numba"), metadata.version("llvmlite")]
+    parts += [metadata.version("llvmlite")]
     parts += [(folder / name).read_bytes() for name in SOURCES]
-    parts += sorted((k, v) for k, v in os.environ.items() if k.startswith("NUMBA_") and k != "NUMBA_CACHE_DIR")
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -153,6 +149,11 @@ def _write(path: Path, data: bytes) -> bool:
     return True
 
 
+def pointer(array: np.ndarray) -> ctypes.c_void_p:
+    """Where an array's memory is, as an argument of an entry."""
+    return ctypes.c_void_p(array.ctypes.data)
+
+
 # building
 
 
@@ -163,95 +164,33 @@ def _build(text: str, dtype: str, key: str, path: str) -> bytes:
 
 def optimized_module(text: str, dtype: str, entry: str = "epoch", path: str = "<chainrule>") -> llvm.ModuleRef:
     """A text as LLVM's optimizer leaves it: what the object code is emitted from, to be looked at."""
+    shape = tile_shape(dtype)
+    constants = {name: getattr(threads, name) for name in threads.CONTROL_NAMES}
+    constants |= {"TILE_ROWS": shape.rows, "PANEL": shape.panel, "LANES": shape.lanes, "INFINITY": math.inf}
+    builtins = make_builtins(dtype, shape)
+    made = translate(text, NUMBERS[dtype], shape.lanes, builtins, constants, entry, path)
     try:
-        from chainrule.kernels.target import NO_ESTIMATES, Lowered, lower
-    except ImportError as error:
-        raise CompileError(say("kernels.no_numba", reason=error, wanted="0.68")) from error
-    names = namespace(dtype)
-    try:
-        # The generator's own text, never a user's: formulas are parsed, and written anew.
-        exec(compile(_with_constants(text, path, names), path, "exec"), names)
-        if "epoch" not in names:
-            raise CompileError(say("kernels.no_entry"))
-        lowered: Lowered = lower(names["epoch"])
-    except ChainruleError:
-        raise
-    except Exception as error:  # Numba's errors have no common base that it promises to keep
+        module = llvm.parse_assembly(str(made))
+    except RuntimeError as error:  # types that the translator let pass and LLVM does not
         raise CompileError(say("kernels.failed", reason=error, path=path)) from error
-    _optimize(lowered.module, lowered.symbol, NO_ESTIMATES, entry)
-    _check_symbols(lowered.module, path)
-    return lowered.module
+    _optimize(module, entry)
+    _check_symbols(module, path)
+    return module
 
 
-def _with_constants(text: str, path: str, names: dict[str, Any]) -> ast.Module:
-    """The text with numbers in place of the names of constants: `stack(TILE_ROWS * PANEL)` must know its size."""
-
-    class Replace(ast.NodeTransformer):
-        def visit_Name(self, node: ast.Name) -> ast.expr:
-            value = names.get(node.id)
-            if isinstance(node.ctx, ast.Load) and type(value) is int:
-                return ast.copy_location(ast.Constant(value), node)
-            return node
-
-    tree = ast.parse(text, path)
-    Replace().visit(tree)
-    return ast.fix_missing_locations(tree)
-
-
-def namespace(dtype: str) -> dict[str, Any]:
-    """The names that a generated text may use."""
-    from chainrule.kernels.scalars import make_scalars
-    from chainrule.kernels.target import kernel, make_memory
-    from chainrule.kernels.tile import make_tile
-
-    shape: TileShape = tile_shape(dtype)
-    return {
-        "__name__": "chainrule_step",
-        "kernel": kernel,
-        "tile": make_tile(shape, dtype),
-        "TILE_ROWS": shape.rows,
-        "PANEL": shape.panel,
-        **threads.make_thread_words(),
-        **{name: getattr(threads, name) for name in threads.CONTROL_NAMES},
-        **make_memory(dtype),
-        **make_scalars(),
-    }
-
-
-def _optimize(module: llvm.ModuleRef, symbol: str, attributes: str, entry: str) -> None:
+def _optimize(module: llvm.ModuleRef, entry: str) -> None:
     """Optimize a module as a whole: only `entry` is seen from outside."""
-    module.link_in(llvm.parse_assembly(_entry_text(symbol, entry, attributes)))
     for function in module.functions:
         if not function.is_declaration and function.name != entry:
             function.linkage = llvm.Linkage.internal
-    for variable in module.global_variables:
-        variable.linkage = llvm.Linkage.internal
+    module.triple = llvm.get_process_triple()
+    module.data_layout = str(_target_machine().target_data)
     module.verify()
     tuning = llvm.create_pipeline_tuning_options(speed_level=3)
     tuning.loop_vectorization = True
     tuning.slp_vectorization = False
     builder = llvm.create_pass_builder(_target_machine(), tuning)
     builder.getModulePassManager().run(module, builder)
-
-
-def _entry_text(symbol: str, entry: str, attributes: str) -> str:
-    """A plain C function around Numba's, which returns a status and writes its result through a pointer."""
-    return f"""
-        declare i32 @"{symbol}"(ptr, ptr, i64, i64, ptr, ptr, ptr, ptr)
-        define i64 @"{entry}"(i64 %thread, i64 %threads, ptr %address, ptr %number, ptr %scalar, ptr %control)
-                {attributes} {{
-            %result = alloca i64
-            %exception = alloca ptr
-            store i64 0, ptr %result
-            store ptr null, ptr %exception
-            %status = call i32 @"{symbol}"(ptr %result, ptr %exception, i64 %thread, i64 %threads,
-                                           ptr %address, ptr %number, ptr %scalar, ptr %control)
-            %good = icmp eq i32 %status, 0
-            %value = load i64, ptr %result
-            %answer = select i1 %good, i64 %value, i64 {RAISED}
-            ret i64 %answer
-        }}
-    """
 
 
 def _entry_name(key: str) -> str:
@@ -284,7 +223,7 @@ def _target_machine() -> llvm.TargetMachine:
     _initialize()
     machine = host()
     target = llvm.Target.from_triple(llvm.get_process_triple())
-    # As Numba's own JIT has it: static code on x86, the default elsewhere.
+    # Static: addresses are filled in as the code is loaded, without position-independent code's tables.
     reloc = "static" if target.name.startswith("x86") else "default"
     options = {"cpu": machine.cpu, "features": machine.features, "opt": 3, "reloc": reloc, "codemodel": "jitdefault"}
     return target.create_target_machine(**options, jit=True)

@@ -1,7 +1,8 @@
-"""Formulas → lines of Python that Numba compiles.
+"""Formulas → lines of the Python that kernels/translate.py compiles.
 
 A Writer collects lines with their indentation; `value` turns an expression into code at the current entry, where each
-index is a loop variable and each tensor a pointer with a layout.
+index is a loop variable and each tensor a pointer with a layout. Where `axis` names an index, the code stands for LANES
+entries at once, from the value of that index on: what runs along the axis is a vector, all else a number.
 """
 
 from __future__ import annotations
@@ -30,95 +31,26 @@ from chainrule.formula.expr import (
     Where,
     as_number,
     base_index,
+    elements,
     scaled,
     split_coefficient,
 )
 from chainrule.kernels.layout import Layout
+from chainrule.kernels.schedule import Layouts
 
 # What a function of formula/functions.py is called in kernels/scalars.py, where the names differ.
 SCALAR_NAMES = {"max": "maximum", "min": "minimum"}
 # Names that the module's own code uses; a tensor or index of that name gets a number.
 TAKEN = frozenset(
-    {
-        "thread",
-        "threads",
-        "unit",
-        "units",
-        "block",
-        "blocks",
-        "row",
-        "rows",
-        "last",
-        "first",
-        "width",
-        "lane",
-        "panel",
-        "panels",
-        "acc",
-        "out",
-        "step",
-        "s",
-        "q",
-        "total",
-        "address",
-        "number",
-        "scalar",
-        "control",
-        "order",
-        "source",
-        "tile",
-        "barrier",
-        "load",
-        "store",
-        "kernel",
-        "stack",
-        "select",
-        "at",
-        "F",
-        "TILE_ROWS",
-        "PANEL",
-        "math",
-        "r",
-        "c",
-        "b",
-        "n",
-        "count",
-        "length",
-        "samples",
-        "batch",
-        "sums",
-        "watch",
-        "gather",
-        "epoch",
-        "INFINITY",
-        "STOP",
-        "PROGRESS",
-        "FAILED",
-        "DECIDED",
-        "min",
-        "max",
-        "abs",
-        "range",
-        "least",
-        "exp",
-        "log",
-        "log1p",
-        "expm1",
-        "sqrt",
-        "sign",
-        "tanh",
-        "sigmoid",
-        "softplus",
-        "relu",
-        "erf",
-        "sin",
-        "cos",
-        "floor",
-        "maximum",
-        "minimum",
-        "power",
-        "float64",
-    }
+    """
+    thread threads start stop unit units block blocks row rows last first width lane lanes panel panels wide left acc
+    acc_2 out step s q total address number scalar control order source tile barrier load store kernel stack select at
+    same F TILE_ROWS PANEL LANES math r c b e g t n count counts capacity length place slot samples batch sums watch
+    gather deliver epoch INFINITY STOP PROGRESS FAILED DECIDED vector put spread lanes_from first_lanes sum_lanes
+    max_lanes min_lanes sparse_1 sparse_2 sparse_4 clock begun clocks stack_int64 int32_at uint8_at F_at float64_at
+    float32_at int64_at tiles result min max abs range least exp log log1p expm1 sqrt sign tanh sigmoid softplus relu
+    erf sin cos floor maximum minimum power float64 int64 tail
+    """.split()
 )
 
 
@@ -130,10 +62,10 @@ class Names:
         self._taken: set[str] = set(TAKEN)
 
     def __call__(self, kind: str, name: str) -> str:
-        """`kind` is "tensor", "index", "size" or "scalar"."""
+        """`kind` is "tensor", "index", "size", "stride" or "scalar"."""
         if (kind, name) not in self._given:
             wanted = re.sub(r"\W", "_", name.replace("'", "_p").replace("∑", "sum"))
-            wanted = {"size": f"size_{wanted}", "index": f"{wanted}_"}.get(kind, wanted)
+            wanted = {"size": f"size_{wanted}", "stride": f"stride_{wanted}", "index": f"{wanted}_"}.get(kind, wanted)
             if not wanted.isascii():
                 wanted = "".join(c if c.isascii() else f"u{ord(c):x}" for c in wanted)
             if wanted[0].isdigit():
@@ -151,13 +83,14 @@ class Writer:
     """Lines of code, and what names mean at this point."""
 
     names: Names
-    layouts: Mapping[str, Layout]
+    layouts: Layouts
     lines: list[str] = field(default_factory=list)
     depth: int = 1
     loops: dict[str, str] = field(default_factory=dict)  # index → code of its value
     panels: dict[str, tuple[str, str]] = field(default_factory=dict)  # index → (panel, lane) where a loop runs so
     loaded: dict[str, str] = field(default_factory=dict)  # tensor without indices → local that holds it
-    flat: str | None = None  # the one offset of all tensors, where a loop runs over memory
+    flat: str | None = None  # the one offset of all tensors, where a loop runs over memory, LANES entries at a time
+    axis: str | None = None  # the index along which LANES entries are computed at once
     locals: int = 0
 
     def line(self, text: str) -> None:
@@ -179,16 +112,13 @@ class Writer:
 
     # places
 
-    def offset(self, tensor: str, slots: tuple[Slot, ...]) -> str:
-        """The place of an entry in its tensor's memory, as code."""
-        if self.flat is not None:
-            return self.flat
-        layout = self.layouts[tensor]
+    def offset(self, layout: Layout, slots: tuple[Slot, ...]) -> str:
+        """The place of an entry in memory of a layout, as code."""
         if layout.column is None:
-            return self.row_major(slots, layout.indices)
+            return self.row_major(slots, layout)
         column = slots[layout.column]
         rows = tuple(s for n, s in enumerate(slots) if n != layout.column)
-        row = self.row_major(rows, layout.rows)
+        row = self.row_major(rows, Layout((*layout.rows, "", "")))
         count = self.product_of_sizes(layout.rows)
         if isinstance(column, str) and column in self.panels:
             panel, lane = self.panels[column]
@@ -196,19 +126,43 @@ class Writer:
         at = self.slot(column)
         return f"({at} // PANEL * ({count}) + {row}) * PANEL + {at} % PANEL"
 
-    def row_major(self, slots: tuple[Slot, ...], indices: tuple[str, ...]) -> str:
+    def row_major(self, slots: tuple[Slot, ...], layout: Layout) -> str:
         code = ""
-        for slot, index in zip(slots, indices, strict=True):
-            code = f"({code}) * {self.size(index)} + {self.slot(slot)}" if code else self.slot(slot)
+        for position, slot in enumerate(slots):
+            if not code:
+                code = self.slot(slot)
+                continue
+            index = layout.indices[position]
+            size = self.stride(index) if layout.padded else self.size(index)
+            code = f"({code}) * {size} + {self.slot(slot)}"
         return code or "0"
+
+    def stride(self, index: str) -> str:
+        """How far apart rows over this index lie, where they have room at their end."""
+        return self.names("stride", base_index(index))
 
     def slot(self, slot: Slot) -> str:
         return str(slot) if isinstance(slot, int) else self.loops[slot]
 
+    def memory(self, element: Element) -> tuple[str, Layout, bool]:
+        """(name of the memory to read an element from, its layout, whether it is a vector along the axis)."""
+        home = self.layouts.home[element.tensor]
+        if self.axis is None or self.axis not in element.slots:
+            return element.tensor, home, False
+        for name, layout in [(element.tensor, home), *self.layouts.columns(element.tensor)]:
+            if runs_along(layout, element.slots, self.axis):
+                return name, layout, True
+        raise AssertionError(f"{element.tensor} does not run along {self.axis}")
+
     def element(self, element: Element) -> str:
         if element.tensor in self.loaded:
             return self.loaded[element.tensor]
-        return f"{self.names('tensor', element.tensor)}[{self.offset(element.tensor, element.slots)}]"
+        if self.flat is not None:
+            return f"vector({self.names('tensor', element.tensor)}, {self.flat})"
+        name, layout, whole = self.memory(element)
+        place = self.offset(layout, element.slots)
+        pointer = self.names("tensor", name)
+        return f"vector({pointer}, {place})" if whole else f"{pointer}[{place}]"
 
     # values
 
@@ -231,11 +185,11 @@ class Writer:
             case Size(index):
                 return f"F({self.size(index)})"
             case Position(index):
-                return f"F({self.loops[index]})"
+                return self.position(index)
             case Element():
                 return self.element(expr)
             case Delta(left, right):
-                return f"select({self.slot(left)} == {self.slot(right)}, F(1), F(0))"
+                return f"select({self._same(left, right)}, F(1), F(0))"
             case Add(terms):
                 return self._sum(terms)
             case Mul(factors):
@@ -250,6 +204,17 @@ class Writer:
             case Where(condition, yes, no):
                 return f"select({self._condition(condition)}, {self.value(yes)}, {self.value(no)})"
         raise AssertionError(f"{type(expr).__name__} is lowered before code is written")
+
+    def position(self, slot: Slot) -> str:
+        """The value of an index as a number."""
+        if slot == self.axis:
+            return f"lanes_from({self.slot(slot)})"
+        return f"F({self.slot(slot)})"
+
+    def _same(self, left: Slot, right: Slot) -> str:
+        if self.axis in (left, right):
+            return f"{self.position(left)} == {self.position(right)}"
+        return f"{self.slot(left)} == {self.slot(right)}"
 
     def _condition(self, expr: Expr) -> str:
         if isinstance(expr, Compare):
@@ -298,6 +263,25 @@ class Writer:
             factor = self.local(self.value(base))
             return f"({' * '.join([factor] * int(exponent))} * sqrt({factor}))"
         return f"power({self.value(base)}, {number_code(exponent)})"
+
+
+def runs_along(layout: Layout, slots: tuple[Slot, ...], axis: str) -> bool:
+    """Whether the entries of an element lie side by side along an index, in whole vectors."""
+    if slots.count(axis) != 1:
+        return False
+    place = slots.index(axis)
+    return layout.contiguous is not None and place == (len(slots) - 1 if layout.column is None else layout.column)
+
+
+def vectorizes(expr: Expr, axis: str, layouts: Layouts, known: frozenset[str]) -> bool:
+    """Whether LANES entries along an axis can be computed at once: all that varies along it lies side by side."""
+    for element in elements(expr):
+        if element.tensor in known or axis not in element.slots:
+            continue
+        memories = [layouts.home[element.tensor], *(layout for _, layout in layouts.columns(element.tensor))]
+        if not any(runs_along(layout, element.slots, axis) for layout in memories):
+            return False
+    return True
 
 
 def number_code(value: Fraction) -> str:

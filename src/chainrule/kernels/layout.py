@@ -1,22 +1,48 @@
 """Where an entry of a tensor lies in memory.
 
-Row-major, or in panels: the weights of a product are stored PANEL columns at a time, each panel one after the other, so
-that the microkernel reads them in order and a thread that owns panels owns one stretch of memory. The last panel is
-filled up with columns that nobody reads. A parameter, its gradient and its states share one layout, so that an update
-runs over memory from end to end.
+Row-major, or in panels. In panels, PANEL columns at a time lie one row after the other, so that the microkernels read
+the right side of a product in order, and vectors never straddle a row's end. A tensor that is the right side of two
+products over different columns (W forward, its transpose backward) has a second copy, which whoever writes the tensor
+writes too. A parameter, its gradient and its states share one layout, so that an update runs over memory from end to
+end.
+
+Row-major tensors of one or two indices have room at the end of each row: a whole number of vectors, so that loops over
+a row need no special end; and, where rows are long, an odd number of cache lines, because rows that lie a power of two
+apart fall into the same few places of a cache, and a walk down a column would find none of them again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from chainrule.formula.evaluate import Array
-from chainrule.formula.expr import Element
-from chainrule.formula.system import Tensor
-from chainrule.program.instructions import Contract, Program, Update, reads
+from chainrule.kernels.host import ITEM_BYTES, TileShape
+
+LINE_BYTES = 64
+LONG_ROW = 1024  # bytes: shorter rows share cache lines too little to matter
+
+
+@dataclass(frozen=True)
+class Room:
+    """What sizes in memory depend on besides the sizes of the indices: the tile and the width of a number."""
+
+    panel: int
+    item: int
+
+    @classmethod
+    def of(cls, shape: TileShape, dtype: str) -> Room:
+        return cls(shape.panel, ITEM_BYTES[dtype])
+
+    def stride(self, size: int) -> int:
+        """How far apart the rows of `size` entries lie."""
+        stride = -(-size // self.panel) * self.panel
+        line = LINE_BYTES // self.item
+        if stride * self.item >= LONG_ROW and stride % (2 * line) == 0:
+            stride += line
+        return stride
 
 
 @dataclass(frozen=True)
@@ -31,79 +57,56 @@ class Layout:
         """The indices that run over the rows of a panel (all of them, where there are no panels)."""
         return tuple(i for n, i in enumerate(self.indices) if n != self.column)
 
-    def entries(self, sizes: Mapping[str, int], panel: int) -> int:
-        """How many entries the memory has, the filling of the last panel included."""
-        rows = int(np.prod([sizes[i] for i in self.rows], dtype=np.int64))
-        if self.column is None:
-            return rows
-        return -(-sizes[self.indices[self.column]] // panel) * rows * panel
+    @property
+    def padded(self) -> bool:
+        """Whether each row has room at its end. Three indices and more have none, so that any of them can be joined."""
+        return self.column is None and 1 <= len(self.indices) <= 2
 
-    def pack(self, array: Array, panel: int) -> Array:
-        """The entries as they lie in memory."""
-        if self.column is None:
-            return np.ascontiguousarray(array).reshape(-1)
-        columns = np.moveaxis(array, self.column, -1)
-        rows = columns.reshape(-1, columns.shape[-1])
-        panels = -(-rows.shape[1] // panel)
-        filled = np.zeros((len(rows), panels * panel), dtype=array.dtype)
-        filled[:, : rows.shape[1]] = rows
-        return np.ascontiguousarray(filled.reshape(len(rows), panels, panel).transpose(1, 0, 2)).reshape(-1)
+    @property
+    def contiguous(self) -> str | None:
+        """The index whose neighbours lie side by side, in whole vectors."""
+        if self.column is not None:
+            return self.indices[self.column]
+        return self.indices[-1] if self.padded else None
 
-    def unpack(self, memory: Array, sizes: Mapping[str, int], panel: int) -> Array:
+    def entries(self, sizes: Mapping[str, int], room: Room) -> int:
+        """How many entries the memory has, all filling included; a whole number of panels."""
+        shape = [sizes[i] for i in self.rows]
+        if self.column is not None:
+            return -(-sizes[self.indices[self.column]] // room.panel) * room.panel * _product(shape)
+        if self.padded:
+            return _product(shape[:-1]) * room.stride(shape[-1])
+        return -(-_product(shape) // room.panel) * room.panel
+
+    def pack(self, array: Array, room: Room) -> Array:
+        """The entries as they lie in memory; the filling is 0."""
+        memory = np.zeros(self.entries(dict(zip(self.indices, array.shape, strict=True)), room), dtype=array.dtype)
+        if self.column is not None:
+            columns = np.moveaxis(array, self.column, -1)
+            rows = columns.reshape(-1, columns.shape[-1])
+            panels = -(-rows.shape[1] // room.panel)
+            filled = np.zeros((len(rows), panels * room.panel), dtype=array.dtype)
+            filled[:, : rows.shape[1]] = rows
+            memory[:] = filled.reshape(len(rows), panels, room.panel).transpose(1, 0, 2).reshape(-1)
+        elif self.padded:
+            memory.reshape(-1, room.stride(array.shape[-1]))[:, : array.shape[-1]] = array.reshape(-1, array.shape[-1])
+        else:
+            memory[: array.size] = array.reshape(-1)
+        return memory
+
+    def unpack(self, memory: Array, sizes: Mapping[str, int], room: Room) -> Array:
         """The array in the shape of the formula, as a copy."""
         shape = [sizes[i] for i in self.indices]
+        if self.column is None and not self.padded:
+            return memory[: _product(shape)].reshape(shape).copy()
         if self.column is None:
-            return memory.reshape(shape).copy()
+            return memory.reshape(-1, room.stride(shape[-1]))[:, : shape[-1]].reshape(shape).copy()
         width = shape[self.column]
         rows = [sizes[i] for i in self.rows]
-        panels = -(-width // panel)
-        flat = memory.reshape(panels, -1, panel).transpose(1, 0, 2).reshape(-1, panels * panel)[:, :width]
+        panels = -(-width // room.panel)
+        flat = memory.reshape(panels, -1, room.panel).transpose(1, 0, 2).reshape(-1, panels * room.panel)[:, :width]
         return np.ascontiguousarray(np.moveaxis(flat.reshape(*rows, width), -1, self.column))
 
 
-def choose_layouts(program: Program) -> dict[str, Layout]:
-    """A layout for every tensor of a program: panels for parameters that are the right side of a forward product."""
-    layouts = {name: Layout(t.indices) for name, t in program.tensors.items()}
-    left = {i.left.tensor for i in program if isinstance(i, Contract)}
-    for instruction in program.forward:
-        if not isinstance(instruction, Contract):
-            continue
-        right = instruction.right
-        tensor = program.tensors[right.tensor]
-        if tensor.role == "parameter" and tensor.name not in left and layouts[tensor.name].column is None:
-            column = panel_column(instruction, right)
-            if column is not None:
-                layouts[tensor.name] = Layout(tensor.indices, column)
-    _follow_parameters(program, layouts)
-    return layouts
-
-
-def panel_column(instruction: Contract, right: Element) -> int | None:
-    """The position of the only column index, where the other slots are the summed ones in the left side's order."""
-    columns = instruction.columns
-    if len(columns) != 1:
-        return None
-    summed = [s for s in instruction.left.slots if s in instruction.indices]
-    if [s for s in right.slots if s in instruction.indices] != summed:
-        return None
-    return right.slots.index(columns[0])
-
-
-def _follow_parameters(program: Program, layouts: dict[str, Layout]) -> None:
-    """Gradients and states lie as their parameters do."""
-    for parameter, gradient in program.gradients.items():
-        if gradient in layouts:
-            layouts[gradient] = Layout(program.tensors[gradient].indices, layouts[parameter].column)
-    for state in (t for t in program.tensors.values() if t.role == "state"):
-        owner = _parameter_of(program, state)
-        if owner is not None:
-            layouts[state.name] = Layout(state.indices, layouts[owner.name].column)
-
-
-def _parameter_of(program: Program, state: Tensor) -> Tensor | None:
-    """The parameter whose update reads a state, where both have the same indices in the same order."""
-    readers: Sequence[Tensor] = [
-        program.tensors[i.out.tensor] for i in program.update if isinstance(i, Update) and state.name in reads(i)
-    ]
-    parameters = [t for t in readers if t.role == "parameter" and t.indices == state.indices]
-    return parameters[0] if len({p.name for p in parameters}) == 1 else None
+def _product(shape: list[int]) -> int:
+    return int(np.prod(shape, dtype=np.int64))

@@ -13,15 +13,21 @@ import numpy as np
 
 from chainrule.formula.evaluate import Array, evaluate
 from chainrule.formula.expr import Element, Expr, Size, Symbol, transform
-from chainrule.kernels.compile import Compiled, compile_source
+from chainrule.kernels.compile import Compiled, compile_source, pointer
 from chainrule.kernels.host import host, tile_shape
-from chainrule.kernels.source import BATCH, FIRST_SIZE, FIRST_STEP, LAST_STEP, ROWS, Module, write_module
+from chainrule.kernels.layout import Layout, Room
+from chainrule.kernels.lists import Lists, compress, density
+from chainrule.kernels.schedule import copy_name
+from chainrule.kernels.source import BATCH, FIRST_NUMBER, FIRST_STEP, LAST_STEP, ROWS, Module, write_module
 from chainrule.kernels.threads import CONTROL_WORDS, FAILED, PROGRESS, STOP, run_team
 from chainrule.program.instructions import Contract, Program
 
 SOURCE_DTYPES = {"uint8": "uint8", "float32": "float32", "float64": "float64", "int64": "int64"}
 # A second thread costs a few barriers of about a microsecond a step; below this many multiplications it does not pay.
 WORK_PER_THREAD = 400_000
+# Below this share of non-zeros walking them is faster than the dense tile: see sparse.py for the arithmetic.
+SPARSE_DENSITY = 0.4
+SPARSE_WIDTH = 32  # narrower rows are a vector or two
 
 
 class Looker(Protocol):
@@ -42,38 +48,45 @@ class NativeRunner:
         dtype: str,
         threads: int | None,
         report: Callable[..., Any],
+        profile: bool = False,
     ):
         self.program, self.sizes, self.report = program, dict(sizes), report
         self.dtype = np.dtype(dtype)
         self.threads = threads
         self.sources = {t.name: _source_array(arrays[t.name], self.dtype) for t in program.inputs}
-        self.module: Module = write_module(program, {n: str(a.dtype) for n, a in self.sources.items()})
+        self.profile = profile
+        dtypes = {n: str(a.dtype) for n, a in self.sources.items()}
+        sparse = frozenset(n for n, a in self.sources.items() if _is_sparse(a))
+        self.module: Module = write_module(program, dtypes, sparse, profile)
         self.compiled: Compiled = compile_source(self.module.text, dtype)
         self.compiled_in = 0.0 if self.compiled.from_cache else self.compiled.seconds
-        shape = tile_shape(dtype)
-        self.panel = shape.vectors * shape.lanes
+        self.room = Room.of(tile_shape(dtype), dtype)
         self.memory: dict[str, Array] = {}
-        self.batch_size = 0
+        self.lists: dict[str, Lists] = {}
+        for name, walked in self.module.sparse.items():
+            self.lists[name] = compress(self.sources[walked.source], dtype, threads or host().cores)
+        self.batch_size, self.column_room = 0, 0
+        self.allocated: tuple[int, int] | None = None
+        self.clocks: dict[str, float] = {}
         self.restore(start)
 
     def state(self) -> dict[str, Array]:
         """Parameters and states as they are now, in the shapes of the formulas."""
         return {
-            t.name: self.module.layouts[t.name].unpack(self.memory[t.name], self.sizes, self.panel)
+            t.name: self.module.layouts.home[t.name].unpack(self.memory[t.name], self.sizes, self.room)
             for t in self.program.kept
         }
 
     def restore(self, state: Mapping[str, Array]) -> None:
         """Set parameters and states."""
         for tensor in self.program.kept:
-            packed = self.module.layouts[tensor.name].pack(
-                state[tensor.name].astype(self.dtype, copy=False), self.panel
-            )
-            if tensor.name in self.memory:
-                self.memory[tensor.name][:] = packed
-            else:
-                self.memory[tensor.name] = aligned(packed.size, self.dtype)
-                self.memory[tensor.name][:] = packed
+            array = state[tensor.name].astype(self.dtype, copy=False)
+            layouts = [(tensor.name, self.module.layouts.home[tensor.name]), *self.module.layouts.columns(tensor.name)]
+            for name, layout in layouts:
+                packed = layout.pack(array, self.room)
+                if name not in self.memory:
+                    self.memory[name] = aligned(packed.size, self.dtype)
+                self.memory[name][:] = packed
 
     def epoch(
         self, order: Array, batch_size: int, table: Mapping[str, Array], watcher: Looker, steps: int | None = None
@@ -82,23 +95,24 @@ class NativeRunner:
         rows = len(order)
         count = -(-rows // batch_size)
         last = count if steps is None else min(steps, count)
-        self._allocate(batch_size)
+        threads = self.threads or choose_threads(self.program, self.sizes, min(batch_size, rows))
+        self._allocate(batch_size, threads)
         watched = self.program.watched
         sums = np.zeros(len(watched) + 1)
         self.memory["sums"] = sums
         self.memory["order"] = np.ascontiguousarray(order, dtype=np.int64)
+        clocks = np.zeros((threads, max(1, len(self.module.parts))), dtype=np.int64)
+        self.memory["clocks"] = clocks
         address = np.array([self.memory[name].ctypes.data for name in self.module.addresses], dtype=np.int64)
-        numbers = np.zeros(FIRST_SIZE + len(self.module.indices), dtype=np.int64)
+        numbers = np.zeros(FIRST_NUMBER + len(self.module.numbers), dtype=np.int64)
         numbers[[ROWS, BATCH, FIRST_STEP, LAST_STEP]] = rows, batch_size, 0, last
-        numbers[FIRST_SIZE:] = [self.sizes[i] for i in self.module.indices]
+        numbers[FIRST_NUMBER:] = [self._number(key) for key in self.module.numbers]
         scalars = self._scalars(table, rows, batch_size, count)
         control = aligned(CONTROL_WORDS, np.dtype(np.int64))
-        threads = self.threads or choose_threads(self.program, self.sizes, min(batch_size, rows))
+        words = [pointer(a) for a in (address, numbers, scalars, control)]
 
         def call(thread: int) -> None:
-            self.compiled.entry(
-                thread, threads, _pointer(address), _pointer(numbers), _pointer(scalars), _pointer(control)
-            )
+            self.compiled.entry(thread, threads, *words)
 
         def totals() -> dict[str, float]:
             return {name: float(sums[n]) for n, name in enumerate(watched)}
@@ -111,6 +125,9 @@ class NativeRunner:
             control[STOP] = 1
 
         run_team(call, threads, watch, stop)
+        if self.profile:
+            for part, ticks in zip(self.module.parts, clocks.max(axis=0), strict=True):
+                self.clocks[part] = self.clocks.get(part, 0.0) + float(ticks)
         done = int(control[PROGRESS])
         failed = int(control[FAILED]) - 1 if control[FAILED] else None
         return self.report(
@@ -121,28 +138,58 @@ class NativeRunner:
             stopped=failed is None and done < last,
         )
 
-    def _allocate(self, batch_size: int) -> None:
-        """Buffers for batches of this size; inputs are where they are."""
-        if batch_size == self.batch_size:
+    def _number(self, key: str) -> int:
+        """What a word of `number` holds."""
+        kind, _, rest = key.partition(" ")
+        if kind == "size":
+            return self.sizes[rest]
+        if kind == "stride":
+            return self.room.stride({**self.sizes, self.program.samples: self.batch_size}[rest])
+        name, _, what = key.partition(" ")
+        return max(1, self.lists[name].longest) if what == "capacity" else self.column_room
+
+    def _allocate(self, batch_size: int, threads: int) -> None:
+        """Buffers for batches of this size and this many threads; inputs are where they are."""
+        if (batch_size, threads) == self.allocated:
             return
-        self.batch_size = batch_size
+        self.allocated, self.batch_size = (batch_size, threads), batch_size
         program, sizes = self.program, {**self.sizes, self.program.samples: batch_size}
         kept = {t.name for t in program.kept}
+        layouts = self.module.layouts
         wanted: dict[str, int] = {}
+
+        def want(key: str, entries: int) -> None:
+            wanted[key] = max(wanted.get(key, 0), entries)
+
         for tensor in program.tensors.values():
             key = self.module.buffers.get(tensor.name, tensor.name)
-            if key not in kept:
-                entries = self.module.layouts[tensor.name].entries(sizes, self.panel)
-                wanted[key] = max(wanted.get(key, 0), entries)
+            if key in kept:
+                continue
+            want(key, layouts.home[tensor.name].entries(sizes, self.room))
+            for column in layouts.copies.get(tensor.name, ()):
+                layout = Layout(tensor.indices, tensor.indices.index(column))
+                want(copy_name(key, column), layout.entries(sizes, self.room))
         for name, (outer, column, summed) in self.module.scratch.items():
-            panels = -(-_size(sizes, column) // self.panel)
-            wanted[name] = (
-                panels * self.panel * int(np.prod([_size(sizes, i) for i in (*outer, *summed)], dtype=np.int64))
-            )
+            panels = -(-_size(sizes, column) // self.room.panel)
+            inner = int(np.prod([_size(sizes, i) for i in (*outer, *summed)], dtype=np.int64))
+            want(name, panels * self.room.panel * inner)
         for name, entries in wanted.items():
-            self.memory[name] = aligned(entries, self.dtype)
+            if name in self.module.addresses:
+                self.memory[name] = aligned(entries, self.dtype)
         for name, array in self.sources.items():
             self.memory[f"{name} source"] = array
+        tile = tile_shape(str(self.dtype)).rows
+        tiles = -(-batch_size // tile)
+        self.column_room = -(-tiles // threads) * tile
+        for name, lists in self.lists.items():
+            width = int(np.prod([self.sizes[i] for i in program.tensors[name].indices[1:]], dtype=np.int64))
+            columns = threads * width
+            self.memory[f"{name} starts"], self.memory[f"{name} places"] = lists.starts, lists.places
+            self.memory[f"{self.module.sparse[name].source} source"] = lists.values
+            self.memory[f"{name} values"] = aligned(batch_size * max(1, lists.longest), self.dtype)
+            self.memory[f"{name} column counts"] = aligned(columns, np.dtype(np.int64))
+            self.memory[f"{name} column rows"] = aligned(columns * self.column_room, np.dtype(np.int32))
+            self.memory[f"{name} column values"] = aligned(columns * self.column_room, self.dtype)
 
     def _scalars(self, table: Mapping[str, Array], rows: int, batch_size: int, steps: int) -> Array:
         """The values of the program's scalars at every step of the epoch, in float64: (steps, scalars)."""
@@ -177,8 +224,11 @@ def _source_array(array: Array, dtype: np.dtype[Any]) -> Array:
     return np.ascontiguousarray(array)
 
 
-def _pointer(array: Array) -> ctypes.c_void_p:
-    return ctypes.c_void_p(array.ctypes.data)
+def _is_sparse(array: Array) -> bool:
+    """Whether walking the non-zeros of an input beats the dense product: see products.py and docs/engine.md."""
+    if array.ndim < 2 or array.dtype.kind not in "uf" or array[0].size < SPARSE_WIDTH:
+        return False
+    return density(array) < SPARSE_DENSITY
 
 
 def aligned(entries: int, dtype: np.dtype[Any]) -> Array:

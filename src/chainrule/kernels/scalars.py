@@ -1,11 +1,10 @@
 """What each scalar function compiles to, in float32 and float64.
 
-Numba has no vectorized exp, log or tanh, so here they are, as polynomials and bit tricks without a branch: LLVM turns a
-loop that calls them into vector instructions. Each is written once, as ordinary arithmetic on `Lane`s, whose operators
-build LLVM instructions; a `Format` has what differs between float32 and float64.
+LLVM has no vectorized exp, log or tanh, so here they are, as polynomials and bit tricks without a branch. Each is
+written once, as ordinary arithmetic on `Lane`s, whose operators build LLVM instructions on one number or on a vector;
+a `Format` has what differs between float32 and float64.
 
-Every instruction carries the one flag `afn`, which changes nothing here: Numba's fast-math pass fills in the module's
-flags only where it finds none, and `reassoc` would undo x - n·ln2 in two parts and log1p's correction. So what is
+Instructions carry no fast-math flag: `reassoc` would undo x - n·ln2 in two parts and log1p's correction. So what is
 written is what runs, in that order.
 
 All of them: NaN in, NaN out; overflow gives infinity, underflow 0 by way of the denormal numbers. The error bounds in
@@ -21,12 +20,8 @@ import math
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 from llvmlite import ir
-
-FLAGS = ("afn",)
 
 
 @dataclass(frozen=True)
@@ -124,18 +119,22 @@ FORMATS = {
 
 
 class Lane:
-    """A number while a function is being built: its operators append LLVM instructions."""
+    """A number, or a vector of them, while a function is being built: its operators append LLVM instructions."""
 
     def __init__(self, builder: ir.IRBuilder, value: ir.Value, format: Format):
         self.builder, self.value, self.format = builder, value, format
 
     def of(self, number: Lane | float) -> Lane:
         """A constant as a Lane; a Lane as it is."""
-        return number if isinstance(number, Lane) else Lane(self.builder, self.value.type(number), self.format)
+        return number if isinstance(number, Lane) else Lane(self.builder, _constant(self.value.type, number), self.format)
+
+    def integer(self, number: int) -> ir.Constant:
+        """A constant whole number of the format's width, for each lane."""
+        return _constant(_of_shape(self.value.type, ir.IntType(self.format.bits)), number)
 
     def _operate(self, name: str, left: Lane | float, right: Lane | float) -> Lane:
         operate = getattr(self.builder, name)
-        return Lane(self.builder, operate(self.of(left).value, self.of(right).value, flags=FLAGS), self.format)
+        return Lane(self.builder, operate(self.of(left).value, self.of(right).value), self.format)
 
     def __add__(self, other: Lane | float) -> Lane:
         return self._operate("fadd", self, other)
@@ -156,7 +155,7 @@ class Lane:
         return self._operate("fdiv", other, self)
 
     def __neg__(self) -> Lane:
-        return Lane(self.builder, self.builder.fneg(self.value, flags=FLAGS), self.format)
+        return Lane(self.builder, self.builder.fneg(self.value), self.format)
 
     def __lt__(self, other: Lane | float) -> ir.Value:
         return self._compare("<", other)
@@ -169,10 +168,10 @@ class Lane:
 
     def _compare(self, relation: str, other: Lane | float) -> ir.Value:
         """False where either is NaN."""
-        return self.builder.fcmp_ordered(relation, self.value, self.of(other).value, flags=FLAGS)
+        return self.builder.fcmp_ordered(relation, self.value, self.of(other).value)
 
     def is_nan(self) -> ir.Value:
-        return self.builder.fcmp_unordered("uno", self.value, self.value, flags=FLAGS)
+        return self.builder.fcmp_unordered("uno", self.value, self.value)
 
     def where(self, condition: ir.Value, otherwise: Lane | float) -> Lane:
         """This where the condition holds, `otherwise` elsewhere; both are computed."""
@@ -197,14 +196,14 @@ class Lane:
 
     def _call(self, name: str, *others: Lane) -> Lane:
         kind = self.value.type
-        signature = ir.FunctionType(kind, [kind] * (1 + len(others)))
-        function = self.builder.module.declare_intrinsic(name, [kind], signature)
+        shape = f"v{kind.count}" if isinstance(kind, ir.VectorType) else ""
+        function = declare(self.builder.module, f"{name}.{shape}f{self.format.bits}", kind, [kind] * (1 + len(others)))
         return Lane(self.builder, self.builder.call(function, [self.value, *(o.value for o in others)]), self.format)
 
     # bits
 
     def to_bits(self) -> ir.Value:
-        return self.builder.bitcast(self.value, ir.IntType(self.format.bits))
+        return self.builder.bitcast(self.value, _of_shape(self.value.type, ir.IntType(self.format.bits)))
 
     def from_bits(self, bits: ir.Value) -> Lane:
         return Lane(self.builder, self.builder.bitcast(bits, self.value.type), self.format)
@@ -213,6 +212,21 @@ class Lane:
         """The bits of a constant, as an integer."""
         code = "<f" if self.format.bits == 32 else "<d"
         return int.from_bytes(struct.pack(code, number), "little")
+
+
+def _of_shape(kind: ir.Type, element: ir.Type) -> ir.Type:
+    """`element`, as often as `kind` has lanes."""
+    return ir.VectorType(element, kind.count) if isinstance(kind, ir.VectorType) else element
+
+
+def _constant(kind: ir.Type, number: float) -> ir.Constant:
+    return kind([number] * kind.count) if isinstance(kind, ir.VectorType) else kind(number)
+
+
+def declare(module: ir.Module, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
+    """An LLVM intrinsic; llvmlite's own declare_intrinsic cannot name those of vectors."""
+    found = module.globals.get(name)
+    return found or ir.Function(module, ir.FunctionType(result, arguments), name)
 
 
 def _reduce_exp(x: Lane) -> tuple[Lane, Lane]:
@@ -226,22 +240,20 @@ def _reduce_exp(x: Lane) -> tuple[Lane, Lane]:
 
 def _scale_bits(x: Lane, t: Lane, add: int) -> ir.Value:
     """n + add as an integer, for n in the last bits of t."""
-    kind = ir.IntType(x.format.bits)
-    return x.builder.sub(t.to_bits(), kind((x.bits_of(x.format.magic) - add) % 2**x.format.bits))
+    return x.builder.sub(t.to_bits(), x.integer((x.bits_of(x.format.magic) - add) % 2**x.format.bits))
 
 
 def exp(x: Lane) -> Lane:
     """eˣ = 2ⁿ·eʳ. Denormal results are rounded once; overflow gives infinity. Within 1.0 ulp."""
     f, b = x.format, x.builder
-    kind = ir.IntType(f.bits)
     limited = x.of(f.exp_high).where(x > f.exp_high, x)
     limited = x.of(f.exp_low).where(limited < f.exp_low, limited)
     t, r = _reduce_exp(limited)
     power = (r * r).times_plus(r.polynomial(f.exp), r) + 1.0
     # 2ⁿ in two factors: 2¹²⁸ and 2⁻¹⁵⁰ are no float32, their halves are.
     both = _scale_bits(x, t, 2 * f.bias)
-    half = b.lshr(both, kind(1))
-    shift = kind(f.mantissa)
+    half = b.lshr(both, x.integer(1))
+    shift = x.integer(f.mantissa)
     first, second = (x.from_bits(b.shl(part, shift)) for part in (half, b.sub(both, half)))
     return power * first * second
 
@@ -250,27 +262,25 @@ def expm1(x: Lane) -> Lane:
     """eˣ - 1 = 2ⁿ·(eʳ - 1) + (2ⁿ - 1), without cancellation near 0. Within 2.0 ulp; below the
     smallest normal number within two of the smallest."""
     f, b = x.format, x.builder
-    kind = ir.IntType(f.bits)
     lowest = -2.0 * f.mantissa  # e to that is far below half a unit of 1
     limited = x.of(f.exp_high).where(x > f.exp_high, x)
     limited = x.of(lowest).where(limited < lowest, limited)
     t, r = _reduce_exp(limited)
     small = (r * r).times_plus(r.polynomial(f.exp), r)
     # Half of it, then twice that: 2¹²⁸ is no float32.
-    scale = x.from_bits(b.shl(_scale_bits(x, t, f.bias - 1), kind(f.mantissa)))
+    scale = x.from_bits(b.shl(_scale_bits(x, t, f.bias - 1), x.integer(f.mantissa)))
     return small.times_plus(scale, scale - 0.5) * 2.0
 
 
 def _split(x: Lane) -> tuple[Lane, Lane]:
     """(k, m) with x = 2ᵏ·m and √½ ≤ m < √2, for a positive normal x."""
     f, b = x.format, x.builder
-    kind = ir.IntType(f.bits)
     root = x.bits_of(math.sqrt(0.5))
-    shifted = b.add(x.to_bits(), kind(x.bits_of(1.0) - root))
+    shifted = b.add(x.to_bits(), x.integer(x.bits_of(1.0) - root))
     # The exponent as a number: put behind the bits of 2^mantissa, it stands at that number's units.
-    behind = b.or_(b.lshr(shifted, kind(f.mantissa)), kind(x.bits_of(2.0**f.mantissa)))
+    behind = b.or_(b.lshr(shifted, x.integer(f.mantissa)), x.integer(x.bits_of(2.0**f.mantissa)))
     k = x.from_bits(behind) - (2.0**f.mantissa + f.bias)
-    m = x.from_bits(b.add(b.and_(shifted, kind(2**f.mantissa - 1)), kind(root)))
+    m = x.from_bits(b.add(b.and_(shifted, x.integer(2**f.mantissa - 1)), x.integer(root)))
     return k, m
 
 
@@ -300,7 +310,7 @@ def log1p(x: Lane) -> Lane:
     k, m = _split(u)
     # For x > 1 the part of 1 + x that was lost is 1 - (u - x), else x - (u - 1): the larger is subtracted first.
     lost = (1.0 - (u - x)).where(x > 1.0, x - (u - 1.0)) / u
-    unscaled = x.builder.fcmp_ordered("==", k.value, k.of(0.0).value, flags=FLAGS)
+    unscaled = x.builder.fcmp_ordered("==", k.value, k.of(0.0).value)
     result = _log(k, x.where(unscaled, m - 1.0), x.of(0.0).where(unscaled, lost))
     return _log_ends(u, result)
 
@@ -417,58 +427,3 @@ FUNCTIONS: dict[str, Callable[..., Lane]] = {
     "minimum": minimum,
     "power": power,
 }
-
-
-@cache
-def make_scalars() -> dict[str, Any]:
-    """The functions by name, and `select(condition, yes, no)`, for Numba; arguments and result are of one format."""
-    made = {name: _make(name, build) for name, build in FUNCTIONS.items()}
-    return {**made, "select": _make_select()}
-
-
-def _make(name: str, build: Callable[..., Lane]) -> Any:
-    from numba.core import types
-    from numba.core.extending import intrinsic
-
-    def type_and_generate(kinds: tuple[Any, ...]) -> Any:
-        # No mixed formats: a stray float64 would make a float32 loop twice as slow without a word.
-        if kinds[0] not in (types.float32, types.float64) or len(set(kinds)) != 1:
-            return None
-        format = FORMATS[str(kinds[0])]
-
-        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[ir.Value]) -> ir.Value:
-            return build(*(Lane(builder, a, format) for a in arguments)).value
-
-        return kinds[0](*kinds), generate
-
-    # Numba reads the number of arguments off the function.
-    if build.__code__.co_argcount == 1:
-
-        def unary(context: Any, x: Any) -> Any:
-            return type_and_generate((x,))
-
-        unary.__name__ = name
-        return intrinsic(unary)
-
-    def binary(context: Any, x: Any, y: Any) -> Any:
-        return type_and_generate((x, y))
-
-    binary.__name__ = name
-    return intrinsic(binary)
-
-
-def _make_select() -> Any:
-    from numba.core import types
-    from numba.core.extending import intrinsic
-
-    @intrinsic
-    def select(context: Any, condition: Any, yes: Any, no: Any) -> Any:
-        if not isinstance(condition, types.Boolean) or yes != no:
-            return None
-
-        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[ir.Value]) -> ir.Value:
-            return builder.select(*arguments)
-
-        return yes(condition, yes, no), generate
-
-    return select

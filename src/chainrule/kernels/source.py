@@ -1,552 +1,450 @@
-"""Program → the module of Python loops that Numba compiles. A person can open and read it.
+"""Program → the module of loops that is compiled: plain Python to read, typed and translated by translate.py.
 
-One function per instruction, one `epoch` that every thread calls once. Work is cut into units by the sizes of the
-tensors alone, never by the number of threads, and each unit has one owner: results are the same bits on any number of
-threads. Threads meet at a barrier only where one reads what another has written.
-
-What a unit is: of a product, ROW_BLOCKS rows of one panel of columns; of a map, one row, or BLOCK entries of memory; of
-a sum, what it is summed into.
+One function per group of instructions (schedule.py), one `epoch` that every thread calls once. Every sum has one owner
+and one order, whatever the number of threads: results are the same bits. Threads meet at a barrier only where one
+reads what another has written.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from chainrule.formula.expr import Delta, Element, Expr, Position, elements, index_names, mul, symbols, walk
-from chainrule.kernels.expressions import Names, Writer
-from chainrule.kernels.layout import Layout, choose_layouts, panel_column
-from chainrule.program.instructions import ACCUMULATOR, Contract, Instruction, Map, Program, Reduce, Update
-from chainrule.program.memory import assign_buffers
-from chainrule.program.passes import expressions
+from chainrule.formula.expr import elements, symbols
+from chainrule.kernels.expressions import Writer
+from chainrule.kernels.layout import Layout
+from chainrule.kernels.products import Products
+from chainrule.kernels.schedule import (
+    ENTRIES,
+    SAMPLES,
+    Group,
+    Layouts,
+    SparseInput,
+    as_matrices,
+    choose_layouts,
+    schedule,
+    sparse_inputs,
+)
+from chainrule.kernels.walks import Function
+from chainrule.program.instructions import Contract, Program, reads
 
-BLOCK = 1024  # entries of a flat loop that one thread takes at a time: 4 KB of float32
-COLUMNS = 64  # sums that run side by side down the columns of a matrix
-ROW_BLOCKS = 8  # register tiles per unit of a product: 48 rows at 6 rows a tile
-
-# Words of `number`, then one size per index.
-ROWS, BATCH, FIRST_STEP, LAST_STEP, FIRST_SIZE = range(5)
+# Words of `number`; the sizes, strides and capacities that Module.numbers names follow.
+ROWS, BATCH, FIRST_STEP, LAST_STEP, FIRST_NUMBER = range(5)
 
 
 @dataclass(frozen=True)
 class Module:
     """The text of a compiled step, and what its arguments mean.
 
-    `addresses` names the buffers in the order of `address`; `buffers` maps each tensor to its buffer.
+    `addresses` names the memory behind each word of `address`; `numbers` what follows FIRST_NUMBER in `number`;
+    `buffers` maps each computed tensor to its buffer; `parts` names what the clocks of a profile measure.
     """
 
     text: str
-    layouts: Mapping[str, Layout]
-    indices: tuple[str, ...]
+    layouts: Layouts
+    sparse: Mapping[str, SparseInput]
+    numbers: tuple[str, ...]
     addresses: tuple[str, ...]
     buffers: Mapping[str, str]
     scratch: Mapping[str, tuple[tuple[str, ...], str, tuple[str, ...]]]
+    functions: tuple[Function, ...]
+    parts: tuple[str, ...]
+
+
+def write_module(
+    program: Program, input_dtypes: Mapping[str, str], sparse: frozenset[str] = frozenset(), profile: bool = False
+) -> Module:
+    """The module of a program.
+
+    `input_dtypes` are the dtypes in which inputs, targets and labels lie in memory; `sparse` names the inputs that come
+    as lists of non-zeros, where the program can walk them: Module.sparse says which it does.
+    """
+    groups = schedule(program)
+    walked = sparse_inputs(program, set(sparse))
+    layouts = choose_layouts(program)
+    while (bad := _not_walkable(groups, layouts, walked)) is not None:
+        del walked[bad]
+    if walked:
+        groups = [g for g in groups if g.head.out.tensor not in walked]
+    writer = _ModuleWriter(program, input_dtypes, groups, layouts, walked, profile)
+    return writer.run()
+
+
+def _not_walkable(groups: list[Group], layouts: Layouts, sparse: Mapping[str, SparseInput]) -> str | None:
+    """A sparse input that some product, as it was laid out, does not have on its left."""
+    for group in groups:
+        head = group.head
+        names = set(reads(head)) & set(sparse)
+        if isinstance(head, Contract) and names:
+            layout = layouts.home[head.out.tensor]
+            product = as_matrices(head, str(head.out.slots[layout.column if layout.column is not None else -1]))
+            name = names.pop()
+            if product is None or product.left.tensor != name:
+                return name
+            place = [n for n, s in enumerate(product.right.slots) if s not in product.indices]
+            if len(place) != 1 or layouts.panels(product.right.tensor, place[0]) is None:
+                return name
+    return None
 
 
 @dataclass
-class _Function:
-    """One generated function, as called from `epoch`."""
-
-    name: str
-    arguments: list[str]
+class _Line:
+    depth: int
     text: str
-    reads: set[str]
-    writes: set[str]
-
-
-def write_module(program: Program, input_dtypes: Mapping[str, str]) -> Module:
-    """The module of a program; `input_dtypes` are the dtypes in which inputs, targets and labels lie in memory."""
-    return _ModuleWriter(program, input_dtypes).run()
 
 
 @dataclass
 class _ModuleWriter:
     program: Program
     input_dtypes: Mapping[str, str]
-    names: Names = field(default_factory=Names)
-    functions: list[_Function] = field(default_factory=list)
-    scratch: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = field(default_factory=dict)
+    groups: list[Group]
+    layouts: Layouts
+    sparse: Mapping[str, SparseInput]
+    profile: bool
+    addresses: list[str] = field(default_factory=list)
+    lines: list[_Line] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
 
     def run(self) -> Module:
-        self.layouts = choose_layouts(self.program)
-        shared = assign_buffers(self.program)
-        self.buffers = {name: f"buffer {n}" for name, n in shared.items()}
-        indices = [i for i in self._indices() if i != self.program.samples]
-        for instruction in self.program:
-            self._instruction(instruction)
-        epoch = self._epoch(indices)
-        head = f'"""One training step, generated by chainrule.\n\n{self._formulas()}\n"""\n\n'
-        text = head + "\n\n".join(f.text for f in self.functions) + "\n\n" + epoch + "\n"
-        return Module(text, self.layouts, tuple(indices), tuple(self.addresses), dict(self.buffers), dict(self.scratch))
-
-    def _indices(self) -> list[str]:
-        found = [i for t in self.program.tensors.values() for i in t.indices]
-        for instruction in self.program:
-            body = instruction.body if isinstance(instruction, Reduce) else None
-            found += sorted(index_names(body)) if body is not None else []
-            found += [i for e in expressions(instruction) for i in sorted(index_names(e))]
-        return list(dict.fromkeys(i.rstrip("'") for i in found))
+        self.walks = Products(self.program, self.layouts, self.sparse)
+        self.names = self.walks.names
+        self.buffers = self._assign_buffers()
+        for group in self.groups:
+            match type(group.head).__name__:
+                case "Contract":
+                    self.walks.contract(group)
+                case "Reduce":
+                    self.walks.reduce(group)
+                case _:
+                    self.walks.map(group)
+        gathers = [self._gather_lists(name) for name in self.sparse]
+        self._epoch()
+        epoch = "\n".join("    " * line.depth + line.text for line in self.lines).replace("CLOCKS", str(len(self.parts)))
+        functions = self.walks.functions
+        texts = [f.text for f in functions] + [_GATHER, *gathers, self._watch_function(), self._deliver(), epoch]
+        head = f'"""One step, generated by chainrule.\n\n{self._formulas()}\n"""\n\n'
+        return Module(
+            head + "\n\n".join(t for t in texts if t) + "\n",
+            self.layouts,
+            self.sparse,
+            tuple(self._numbers()),
+            tuple(self.addresses),
+            self.buffers,
+            self.walks.scratch,
+            tuple(functions),
+            tuple(self.parts),
+        )
 
     def _formulas(self) -> str:
         return "\n".join(dict.fromkeys(i.formula for i in self.program)).replace('"""', "'''").replace("\\", "/")
 
-    # functions
+    def _numbers(self) -> list[str]:
+        indices = [i for i in self.walks.indices if i != self.program.samples]
+        found = [f"size {i}" for i in indices] + [f"stride {i}" for i in self.walks.indices]
+        for name in self.sparse:
+            found += [f"{name} capacity", f"{name} column room"]
+        return found
 
-    @contextmanager
-    def _function(self, instruction: Instruction, used: Sequence[Expr], extra: Sequence[str] = ()) -> Iterator[Writer]:
-        """A function for one instruction; its arguments are what the expressions use."""
-        writer = Writer(self.names, self.layouts)
-        yield writer
-        tensors = list(dict.fromkeys([instruction.out.tensor, *(e.tensor for u in used for e in elements(u))]))
-        tensors = [t for t in tensors if t != ACCUMULATOR]
-        scalars = list(dict.fromkeys(s for u in used for s in symbols(u)))
-        indices = [self.program.samples, *(i for i in self._all_indices)]
-        name = f"step_{len(self.functions) + 1}_{self.names('tensor', instruction.out.tensor)}"
-        arguments = ["thread", "threads", *(self.names("size", i) for i in indices)]
-        arguments += [self.names("scalar", s) for s in scalars]
-        arguments += [self.names("tensor", t) for t in tensors] + list(extra)
-        body = "\n".join(writer.lines)
-        kept = [a for a in arguments if a in ("thread", "threads") or _occurs(a, body)]
-        text = f"@kernel\ndef {name}({', '.join(kept)}):\n    # {instruction.formula}\n{body}"
-        read = {t for t in tensors if t != instruction.out.tensor or isinstance(instruction, Update)} | set(extra)
-        self.functions.append(_Function(name, kept, text, read, {instruction.out.tensor}))
-
-    @property
-    def _all_indices(self) -> list[str]:
-        return [i for i in self._indices() if i != self.program.samples]
-
-    def _instruction(self, instruction: Instruction) -> None:
-        match instruction:
-            case Map(_, value, _) | Update(_, value, _):
-                with self._function(instruction, [value]) as w:
-                    self._map(w, instruction.out, value)
-            case Contract():
-                self._contract(instruction)
-            case Reduce():
-                self._reduce(instruction)
-
-    # maps
-
-    def _map(self, w: Writer, out: Element, value: Expr) -> None:
-        self._load_scalars(w, [value], out.tensor)
-        if self._is_flat(out, value):
-            layout = self.layouts[out.tensor]
-            total = w.product_of_sizes(layout.indices)
-            if layout.column is not None:
-                column = w.size(layout.indices[layout.column])
-                total = f"(({column} + PANEL - 1) // PANEL) * PANEL * ({w.product_of_sizes(layout.rows)})"
-            w.line(f"total = {total}")
-            w.line(f"blocks = (total + {BLOCK - 1}) // {BLOCK}")
-            with (
-                w.block("for block in range(blocks * thread // threads, blocks * (thread + 1) // threads):"),
-                w.block(f"for q in range(block * {BLOCK}, least(total, block * {BLOCK} + {BLOCK})):"),
-            ):
-                w.flat = "q"
-                code = w.value(value)
-                w.line(f"{self.names('tensor', out.tensor)}[q] = {code}")
-                w.flat = None
-            return
-        with self._entries(w, out):
-            code = w.value(value)
-            w.line(f"{w.names('tensor', out.tensor)}[{w.offset(out.tensor, out.slots)}] = {code}")
-
-    def _is_flat(self, out: Element, value: Expr) -> bool:
-        """Whether all tensors lie alike, so that one loop over memory does."""
-        if not out.slots or any(isinstance(n, Position | Delta) for n in walk(value)):
-            return False
-        layout = self.layouts[out.tensor]
-        return all(
-            not e.slots
-            or (
-                e.slots == out.slots
-                and self.layouts[e.tensor].column == layout.column
-                and self.program.tensors[e.tensor].indices == layout.indices
-            )
-            for e in elements(value)
-        )
-
-    def _load_scalars(self, w: Writer, used: Sequence[Expr], out: str) -> None:
-        """Tensors without indices are read once, before the loops."""
-        for element in dict.fromkeys(e for u in used for e in elements(u)):
-            if not element.slots and element.tensor not in (ACCUMULATOR, out):
-                name = self.names("tensor", element.tensor)
-                w.line(f"{name}_value = {name}[0]")
-                w.loaded[element.tensor] = f"{name}_value"
-
-    @contextmanager
-    def _entries(self, w: Writer, out: Element) -> Iterator[None]:
-        """Loops over all entries of a tensor, shared out among the threads; the body sees one entry."""
-        layout = self.layouts[out.tensor]
-        slots = [str(s) for s in out.slots]
-        if not slots:
-            with w.block("if thread == 0:"):
-                yield
-            return
-        if layout.column is not None:
-            column = slots[layout.column]
-            rows = tuple(s for n, s in enumerate(slots) if n != layout.column)
-            w.line(f"rows = {w.product_of_sizes(tuple(layout.rows))}")
-            w.line(f"units = (({w.size(layout.indices[layout.column])} + PANEL - 1) // PANEL) * rows")
-            with w.block("for unit in range(units * thread // threads, units * (thread + 1) // threads):"):
-                w.line("panel = unit // rows")
-                self._decode(w, "unit % rows", rows, layout.rows)
-                limit = f"least(PANEL, {w.size(layout.indices[layout.column])} - panel * PANEL)"
-                with w.block(f"for lane in range({limit}):"):
-                    w.loops[column] = "(panel * PANEL + lane)"
-                    w.panels[column] = ("panel", "lane")
-                    yield
-            return
-        inner, inner_index = slots[-1], layout.indices[-1]
-        variable = self.names("index", inner)
-        w.loops[inner] = variable
-        if len(slots) == 1:
-            w.line(f"blocks = ({w.size(inner_index)} + {COLUMNS - 1}) // {COLUMNS}")
-            with (
-                w.block("for block in range(blocks * thread // threads, blocks * (thread + 1) // threads):"),
-                w.block(
-                    f"for {variable} in range(block * {COLUMNS}, "
-                    f"least({w.size(inner_index)}, block * {COLUMNS} + {COLUMNS})):"
-                ),
-            ):
-                yield
-            return
-        w.line(f"rows = {w.product_of_sizes(layout.indices[:-1])}")
-        with w.block("for row in range(rows * thread // threads, rows * (thread + 1) // threads):"):
-            self._decode(w, "row", tuple(slots[:-1]), layout.indices[:-1])
-            with w.block(f"for {variable} in range({w.size(inner_index)}):"):
-                yield
-
-    def _decode(self, w: Writer, code: str, slots: Sequence[str], indices: Sequence[str]) -> None:
-        """Loop variables from one running number, the last index fastest."""
-        for position, (slot, _) in enumerate(zip(slots, indices, strict=True)):
-            after = w.product_of_sizes(tuple(indices[position + 1 :]))
-            value = f"({code})" if after == "1" else f"({code}) // ({after})"
-            if position:
-                value += f" % {w.size(indices[position])}"
-            variable = self.names("index", slot)
-            w.line(f"{variable} = {value}")
-            w.loops[slot] = variable
-
-    # sums
-
-    def _reduce(self, instruction: Reduce) -> None:
-        used = [instruction.body, instruction.epilogue]
-        with self._function(instruction, used) as w:
-            self._load_scalars(w, used, instruction.out.tensor)
-            if self._runs_down_columns(instruction):
-                self._reduce_columns(w, instruction)
-                return
-            with self._entries(w, instruction.out):
-                w.line(f"acc = {_START[instruction.kind]}")
-                with self._bound_loops(w, instruction.indices):
-                    w.line(_combine(instruction.kind, "acc", w.value(instruction.body)))
-                w.loaded[ACCUMULATOR] = "acc"
-                code = w.value(instruction.epilogue)
-                out = instruction.out
-                w.line(f"{w.names('tensor', out.tensor)}[{w.offset(out.tensor, out.slots)}] = {code}")
-
-    def _runs_down_columns(self, instruction: Reduce) -> bool:
-        """Whether the result's last index is the contiguous one in the body: then sums run side by side."""
-        out = instruction.out
-        if not out.slots or self.layouts[out.tensor].column is not None:
-            return False
-        last = out.slots[-1]
-        return any(
-            e.slots and e.slots[-1] == last and any(s in instruction.indices for s in e.slots)
-            for e in elements(instruction.body)
-        )
-
-    def _reduce_columns(self, w: Writer, instruction: Reduce) -> None:
-        out = instruction.out
-        slots = [str(s) for s in out.slots]
-        indices = self.layouts[out.tensor].indices
-        width = w.size(indices[-1])
-        variable = self.names("index", slots[-1])
-        w.line(f"acc = stack({COLUMNS})")
-        w.line(f"blocks = ({width} + {COLUMNS - 1}) // {COLUMNS}")
-        w.line(f"units = blocks * ({w.product_of_sizes(indices[:-1])})")
-        with w.block("for unit in range(units * thread // threads, units * (thread + 1) // threads):"):
-            self._decode(w, "unit // blocks", slots[:-1], indices[:-1])
-            w.line(f"first = unit % blocks * {COLUMNS}")
-            w.line(f"width = least({COLUMNS}, {width} - first)")
-            w.loops[slots[-1]] = f"(first + {variable})"
-            with w.block(f"for {variable} in range({COLUMNS}):"):
-                w.line(f"acc[{variable}] = {_START[instruction.kind]}")
-            with (
-                self._bound_loops(w, instruction.indices),
-                w.block(f"for {variable} in range(width):"),
-            ):
-                w.line(_combine(instruction.kind, f"acc[{variable}]", w.value(instruction.body)))
-            with w.block(f"for {variable} in range(width):"):
-                w.loaded[ACCUMULATOR] = f"acc[{variable}]"
-                code = w.value(instruction.epilogue)
-                w.line(f"{w.names('tensor', out.tensor)}[{w.offset(out.tensor, out.slots)}] = {code}")
-
-    @contextmanager
-    def _bound_loops(self, w: Writer, indices: Sequence[str]) -> Iterator[None]:
-        depth = w.depth
-        for index in indices:
-            variable = self.names("index", index)
-            w.loops[index] = variable
-            w.line(f"for {variable} in range({w.size(index)}):")
-            w.depth += 1
-        yield
-        w.depth = depth
-
-    # products
-
-    def _contract(self, instruction: Contract) -> None:
-        product = self._as_matrices(instruction)
-        if product is None:
-            body = mul(instruction.left, instruction.right)
-            self._reduce(
-                Reduce(instruction.out, "sum", instruction.indices, body, instruction.epilogue, instruction.formula)
-            )
-            return
-        column = panel_column(product, product.right)
-        layout = self.layouts[product.right.tensor]
-        if layout.column is not None and layout.column == column:
-            packed = None
-        else:
-            packed = self._pack(product)
-        self._multiply(product, packed)
-
-    def _as_matrices(self, instruction: Contract) -> Contract | None:
-        """The product with its sides in the order that the result's layout wants; None where it is no matrix product.
-
-        The left side must be two adjacent groups of indices, rows and sums, in row-major order.
-        """
-        out = instruction.out
-        layout = self.layouts[out.tensor]
-        column = out.slots[layout.column] if layout.column is not None else out.slots[-1]
-        sides = (instruction.left, instruction.right)
-        if column in instruction.left.slots:
-            sides = (instruction.right, instruction.left)
-        left, right = sides
-        if self.layouts[left.tensor].column is not None:
-            return None
-        groups = [s in instruction.indices for s in left.slots]
-        if sum(a != b for a, b in zip(groups, groups[1:], strict=False)) != 1:
-            return None
-        ordered = tuple(str(s) for s in left.slots if s in instruction.indices)
-        return Contract(out, left, right, ordered, instruction.epilogue, instruction.formula)
-
-    def _columns(self, product: Contract) -> tuple[tuple[str, ...], str]:
-        """(outer column indices, the one that runs inside a panel)."""
-        layout = self.layouts[product.out.tensor]
-        last = str(product.out.slots[layout.column] if layout.column is not None else product.out.slots[-1])
-        return tuple(c for c in product.columns if c != last), last
-
-    def _own(self, element: Element, slot: str) -> str:
-        """The declared index of a tensor at the place of a slot: its size is the slot's."""
-        return self.program.tensors[element.tensor].indices[element.slots.index(slot)]
-
-    def _pack(self, product: Contract) -> str:
-        """Copy the right side into panels of columns; returns the name of the scratch buffer."""
-        outer, last = self._columns(product)
-        name = f"panels_{len(self.scratch) + 1}"
-        self.scratch[name] = (tuple(outer), last, product.indices)
-        instruction = Map(Element(name, ()), product.right, product.formula)
-        with self._function(instruction, [product.right]) as w:
-            w.line(f"length = {w.product_of_sizes(product.indices)}")
-            w.line(f"panels = ({w.size(last)} + PANEL - 1) // PANEL")
-            w.line(f"units = panels * ({w.product_of_sizes(outer)}) * length")
-            with w.block("for unit in range(units * thread // threads, units * (thread + 1) // threads):"):
-                w.line("panel = unit // length % panels")
-                self._decode(w, "unit // length // panels", outer, outer)
-                self._decode(w, "unit % length", product.indices, product.indices)
-                w.line(f"width = least(PANEL, {w.size(last)} - panel * PANEL)")
-                w.loops[last] = "(panel * PANEL + lane)"
-                w.panels[last] = ("panel", "lane")
-                with w.block("for lane in range(width):"):
-                    w.line(f"{self.names('tensor', name)}[unit * PANEL + lane] = {w.element(product.right)}")
-                with w.block("for lane in range(width, PANEL):"):
-                    w.line(f"{self.names('tensor', name)}[unit * PANEL + lane] = F(0)")
-        return name
-
-    def _multiply(self, product: Contract, packed: str | None) -> None:
-        outer, last = self._columns(product)
-        rows = tuple(str(s) for s in product.left.slots if s not in product.indices)
-        out = product.out
-        right = packed or product.right.tensor
-        used = [product.left, product.epilogue] + ([] if packed else [product.right])
-        with self._function(product, used, [self.names("tensor", packed)] if packed else []) as w:
-            self._load_scalars(w, [product.epilogue], out.tensor)
-            left = [str(s) for s in product.left.slots]
-            row_step = w.product_of_sizes(tuple(left[left.index(rows[-1]) + 1 :]))
-            sum_step = w.product_of_sizes(tuple(left[left.index(product.indices[-1]) + 1 :]))
-            w.line("acc = stack(TILE_ROWS * PANEL)")
-            w.line(f"rows = {w.product_of_sizes(rows)}")
-            w.line(f"length = {w.product_of_sizes(product.indices)}")
-            w.line(f"panels = ({w.size(last)} + PANEL - 1) // PANEL")
-            w.line(f"blocks = (rows + TILE_ROWS * {ROW_BLOCKS} - 1) // (TILE_ROWS * {ROW_BLOCKS})")
-            w.line(f"units = ({w.product_of_sizes(outer)}) * panels * blocks" if outer else "units = panels * blocks")
-            with w.block("for unit in range(units * thread // threads, units * (thread + 1) // threads):"):
-                w.line("panel = unit // blocks % panels")
-                self._decode(w, "unit // blocks // panels", outer, outer)
-                w.line(f"width = least(PANEL, {w.size(last)} - panel * PANEL)")
-                w.line(f"first = unit % blocks * TILE_ROWS * {ROW_BLOCKS}")
-                w.line(f"last = least(rows, first + TILE_ROWS * {ROW_BLOCKS})")
-                w.line(f"b = at({self.names('tensor', right)}, unit // blocks * length * PANEL)")
-                with w.block("for row in range(first, last, TILE_ROWS):"):
-                    w.line("count = least(TILE_ROWS, last - row)")
-                    a = f"at({self.names('tensor', product.left.tensor)}, row * ({row_step}))"
-                    w.line(f"tile({a}, {row_step}, {sum_step}, count, b, PANEL, length, acc)")
-                    with w.block("for r in range(count):"):
-                        self._decode(w, "row + r", rows, rows)
-                        w.loops[last] = "(panel * PANEL + lane)"
-                        w.panels[last] = ("panel", "lane")
-                        w.loaded[ACCUMULATOR] = "acc[r * PANEL + lane]"
-                        with w.block("for lane in range(width):"):
-                            code = w.value(product.epilogue)
-                            target = w.offset(out.tensor, out.slots)
-                            w.line(f"{w.names('tensor', out.tensor)}[{target}] = {code}")
+    def _assign_buffers(self) -> dict[str, str]:
+        """Tensor → buffer. A buffer of the samples' own rows is used again once nobody reads it any more."""
+        last: dict[str, int] = {}
+        for position, group in enumerate(self.groups):
+            for name in group.reads | group.writes:
+                last[name] = position
+        forever = {*self.program.watched, self.program.output}
+        private = {
+            name
+            for name, t in self.program.tensors.items()
+            if all(g.by == SAMPLES for g in self.groups if name in g.reads | g.writes)
+        }
+        free: dict[object, list[str]] = {}
+        buffers: dict[str, str] = {}
+        for position, group in enumerate(self.groups):
+            stored = [n for n in sorted(group.stored) if self.program.tensors[n].role == "computed"]
+            for name in stored:
+                shape = (self.layouts.home[name], self.layouts.copies.get(name))
+                spare = free.get(shape, []) if name in private else []
+                buffers[name] = spare.pop() if spare else f"buffer {len(set(buffers.values()))}"
+            for name in group.reads | group.writes:
+                if name in buffers and name in private and name not in forever and last[name] == position:
+                    shape = (self.layouts.home[name], self.layouts.copies.get(name))
+                    free.setdefault(shape, []).append(buffers[name])
+        return buffers
 
     # the epoch
 
-    def _epoch(self, indices: Sequence[str]) -> str:
-        names, program = self.names, self.program
-        self.addresses: list[str] = []
-        lines: list[str] = []
+    def _add(self, depth: int, text: str) -> None:
+        self.lines.append(_Line(depth, text))
 
-        def add(depth: int, text: str) -> None:
-            lines.append("    " * depth + text)
+    def _address(self, key: str, kind: str) -> str:
+        if key not in self.addresses:
+            self.addresses.append(key)
+        return f"{kind}_at(address[{self.addresses.index(key)}])"
 
-        def address(key: str, kind: str) -> str:
-            if key not in self.addresses:
-                self.addresses.append(key)
-            return f"{kind}_at(address[{self.addresses.index(key)}])"
+    def _memories(self) -> list[tuple[str, str]]:
+        """(name of a memory, key of its buffer) of every tensor that is written or read."""
+        found = []
+        for name, tensor in self.program.tensors.items():
+            if name in self.sparse or name in {s.source for s in self.sparse.values()}:
+                continue
+            if tensor.role == "computed" and name not in self.buffers:
+                continue
+            key = self.buffers.get(name, name)
+            found.append((name, key))
+            home = self.layouts.home[name]
+            for (copy, _), column in zip(self.layouts.columns(name), self.layouts.copies.get(name, ()), strict=True):
+                found.append((copy, f"{key} by {column}" if home else copy))
+        return found
 
-        size_n = names("size", program.samples)
+    def _epoch(self) -> None:
+        names, program, add = self.names, self.program, self._add
+        n = names("size", program.samples)
         add(0, "def epoch(thread, threads, address, number, scalar, control):")
-        for position, index in enumerate(indices):
-            add(1, f"{names('size', index)} = number[{FIRST_SIZE + position}]")
-        for tensor in program.tensors.values():
-            add(1, f"{names('tensor', tensor.name)} = {address(self.buffers.get(tensor.name, tensor.name), 'F')}")
-        for name in self.scratch:
-            add(1, f"{names('tensor', name)} = {address(name, 'F')}")
+        for position, key in enumerate(self._numbers()):
+            kind, _, index = key.partition(" ")
+            name = names(kind, index) if kind in ("size", "stride") else names("tensor", key)
+            add(1, f"{name} = number[{FIRST_NUMBER + position}]")
+        for name, key in self._memories():
+            add(1, f"{names('tensor', name)} = {self._address(key, 'F')}")
+        for name in self.walks.scratch:
+            add(1, f"{names('tensor', name)} = {self._address(name, 'F')}")
         for tensor in program.inputs:
             source = names("tensor", f"{tensor.name} source")
-            add(1, f"{source} = {address(f'{tensor.name} source', self.input_dtypes[tensor.name])}")
-        add(1, f"order = {address('order', 'int64')}")
-        add(1, f"sums = {address('sums', 'float64')}")
+            add(1, f"{source} = {self._address(f'{tensor.name} source', self.input_dtypes[tensor.name])}")
+        for name in self.sparse:
+            words = self.walks.sparse_words(name)
+            kinds = {"starts": "int64", "places": "int32", "values": "F", "column counts": "int64"}
+            kinds |= {"column rows": "int32", "column values": "F"}
+            for word, (part, kind) in zip(words, kinds.items(), strict=False):
+                add(1, f"{word} = {self._address(f'{name} {part}', kind)}")
+        add(1, f"order = {self._address('order', 'int64')}")
+        add(1, f"sums = {self._address('sums', 'float64')}")
+        if self._delivers():
+            add(1, f"result = {self._address('result', 'F')}")
+        if self.profile:
+            add(1, f"clocks = {self._address('clocks', 'int64')}")
+            add(1, "begun = clock()")
         add(1, f"for s in range(number[{FIRST_STEP}], number[{LAST_STEP}]):")
-        add(2, f"first = s * number[{BATCH}]")
-        add(2, f"{size_n} = least(number[{BATCH}], number[{ROWS}] - first)")
+        add(2, f"batch_first = s * number[{BATCH}]")
+        add(2, f"{n} = least(number[{BATCH}], number[{ROWS}] - batch_first)")
+        # Whole tiles to each thread.
+        add(2, f"tiles = ({n} + TILE_ROWS - 1) // TILE_ROWS")
+        add(2, f"start = least({n}, tiles * thread // threads * TILE_ROWS)")
+        add(2, f"stop = least({n}, tiles * (thread + 1) // threads * TILE_ROWS)")
         for position, (name, _) in enumerate(program.scalars):
             add(2, f"{names('scalar', name)} = F(scalar[s * {len(program.scalars)} + {position}])")
-        for tensor in program.inputs:
-            width = " * ".join(names("size", i) for i in tensor.indices if i != program.samples) or "1"
-            source, batch = names("tensor", f"{tensor.name} source"), names("tensor", tensor.name)
-            add(2, f"gather(thread, threads, {size_n}, {width}, order, first, {source}, {batch})")
-        pending_writes = {t.name for t in program.inputs}
-        pending_reads: set[str] = set()
-        watched = False
-        position = 0
-        counts = (len(program.forward), len(program.backward) + len(program.update))
-        ends = self._function_ends(counts)
-        for position, function in enumerate(self.functions):
-            if position == ends and not watched:
-                self._watch(add, size_n)
-                watched, pending_writes, pending_reads = True, set(), set()
-            read = {self._place(t) for t in function.reads}
-            written = {self._place(t) for t in function.writes}
-            if (read | written) & pending_writes or written & pending_reads:
-                add(2, "barrier(control, threads)")
-                pending_writes, pending_reads = set(), set()
-            add(2, f"{function.name}({', '.join(function.arguments)})")
-            pending_writes |= written
-            pending_reads |= read
-        if not watched:
-            self._watch(add, size_n)
+        self._gather_batch()
+        self._run_groups(n)
         add(2, "barrier(control, threads)")
+        self._clock("waiting")
         add(2, "if thread == 0:")
         add(3, "store(control, PROGRESS, s + 1)")
         add(2, "if load(control, DECIDED) != 0:")
         add(3, "return s + 1")
         add(1, f"return number[{LAST_STEP}]")
-        return _GATHER + "\n\n" + self._watch_function() + "\n\n" + "\n".join(lines)
+
+    def _clock(self, part: str) -> None:
+        """Add the time since the last look at the clock to a part's."""
+        if not self.profile:
+            return
+        if part not in self.parts:
+            self.parts.append(part)
+        place = f"thread * CLOCKS + {self.parts.index(part)}"
+        for line in ("now = clock()", f"clocks[{place}] += now - begun", "begun = now"):
+            self._add(2, line)
+
+    def _gather_batch(self) -> None:
+        names, program = self.names, self.program
+        sources = {s.source: name for name, s in self.sparse.items()}
+        for tensor in program.inputs:
+            source = names("tensor", f"{tensor.name} source")
+            if tensor.name in sources:
+                name = sources[tensor.name]
+                arguments = ["thread", "start", "stop", *self._list_arguments(name), source, "order", "batch_first"]
+                self._add(2, f"{self._gather_name(name)}({', '.join(arguments)})")
+                continue
+            indices = [i for i in tensor.indices if i != program.samples]
+            width = " * ".join(names("size", i) for i in indices) or "1"
+            padded = self.layouts.home[tensor.name].padded and indices
+            stride = names("stride", indices[-1]) if padded else width
+            batch = names("tensor", tensor.name)
+            self._add(2, f"gather(start, stop, {width}, {stride}, order, batch_first, {source}, {batch})")
+        self._clock("gather")
+
+    def _run_groups(self, n: str) -> None:
+        written_by_gather = {*(t.name for t in self.program.inputs), *self.sparse}
+        open_groups: list[tuple[str, set[str], set[str]]] = [(SAMPLES, set(), {self._place(t) for t in written_by_gather})]
+        watched = not self.program.watched
+        scratch = {self.names("tensor", s): s for s in self.walks.scratch}
+        for function in self.walks.functions:
+            group = function.group
+            if group.updates and not watched:
+                self._watch(n)
+                watched, open_groups = True, []
+            read = {self._place(t) for t in group.reads} | {s for a, s in scratch.items() if a in function.arguments}
+            write = {self._place(t) for t in group.stored}
+            if group.head.out.tensor in self.walks.scratch:
+                write = {group.head.out.tensor}
+                read -= write
+            if any(_conflict(other, (group.by, read, write)) for other in open_groups):
+                self._add(2, "barrier(control, threads)")
+                self._clock("waiting")
+                open_groups = []
+            self._add(2, f"{function.name}({', '.join(function.arguments)})")
+            self._clock(function.name)
+            open_groups.append((group.by, read, write))
+        if not watched:
+            self._watch(n)
+        if self._delivers():
+            output = self.program.output
+            assert output is not None
+            inner = [i for i in self.program.tensors[output].indices if i != self.program.samples]
+            sizes = ", ".join(self.names("size", i) for i in inner)
+            strides = f", {self.names('stride', inner[-1])}" if inner else ""
+            if any(by == ENTRIES for by, _, _ in open_groups):
+                self._add(2, "barrier(control, threads)")
+            self._add(2, f"deliver(start, stop, batch_first{', ' + sizes if sizes else ''}{strides}, "
+                         f"{self.names('tensor', output)}, result)")  # fmt: skip
 
     def _place(self, tensor: str) -> str:
         return self.buffers.get(tensor, tensor)
 
-    def _function_ends(self, counts: tuple[int, int]) -> int:
-        """How many functions belong to the forward pass: packing adds some."""
-        outs = {i.out.tensor for i in (*self.program.backward, *self.program.update)}
-        first = next((n for n, f in enumerate(self.functions) if f.writes & outs), len(self.functions))
-        # A packing function just before the first backward product belongs to it.
-        while first and self.functions[first - 1].writes & set(self.scratch) and counts[1]:
-            if any(
-                self.functions[first].arguments.count(self.names("tensor", w)) for w in self.functions[first - 1].writes
-            ):
-                first -= 1
-            else:
-                break
-        return first
+    # loss and metrics
 
-    def _watch(self, add: object, size_n: str) -> None:
-        assert callable(add)
-        watched = "".join(f", {self.names('tensor', n)}" for n in self.program.watched)
-        add(2, "barrier(control, threads)")
-        add(2, "if thread == 0:")
-        add(3, f"watch(s, {size_n}, control, sums{watched})")
-        add(2, "barrier(control, threads)")
-        add(2, "if load(control, FAILED) != 0:")
-        add(3, "return s")
+    def _watch(self, n: str) -> None:
+        watched = "".join(f", {self.names('tensor', name)}" for name in self.program.watched)
+        self._add(2, "barrier(control, threads)")
+        self._clock("waiting")
+        self._add(2, f"if watch(thread, s, {n}, control, sums{watched}) != 0:")
+        self._add(3, "return s")
 
     def _watch_function(self) -> str:
-        """Sums of the watched quantities over the epoch's samples, in float64, in the order of the samples."""
+        """Sums of the watched quantities over the epoch's samples, in float64.
+
+        Every thread adds up the loss, in the same order, and so comes to the same verdict without a barrier more.
+        """
         program = self.program
-        watched = "".join(f", {self.names('tensor', n)}" for n in program.watched)
-        lines = ["@kernel", f"def watch(s, samples, control, sums{watched}):", "    # loss and metrics of this step"]
+        if not program.watched:
+            return ""
+        watched = "".join(f", {self.names('tensor', name)}" for name in program.watched)
+        lines = [f"def watch(thread, s, samples, control, sums{watched}):", "    # loss and metrics of this step"]
+        others = [p for p, name in enumerate(program.watched) if name != program.loss]
         for position, name in enumerate(program.watched):
-            tensor = self.names("tensor", name)
-            if program.samples in program.tensors[name].indices:
-                lines += [
-                    f"    total_{position} = 0.0",
-                    "    for n in range(samples):",
-                    f"        total_{position} += float64({tensor}[n])",
-                ]
-            else:
-                lines.append(f"    total_{position} = float64({tensor}[0]) * samples")
             if name == program.loss:
+                lines += self._total(position, name)
                 lines += [
                     f"    if not (total_{position} > -INFINITY and total_{position} < INFINITY):",
                     "        store(control, FAILED, s + 1)",
-                    "        return",
+                    "        return 1",
                 ]
+        lines += ["    if thread != 0:", "        return 0"]
+        for position in others:
+            lines += self._total(position, program.watched[position])
         lines += [f"    sums[{p}] += total_{p}" for p in range(len(program.watched))]
         lines += [
             f"    sums[{len(program.watched)}] += samples",
             "    if load(control, STOP) != 0:",
             "        store(control, DECIDED, 1)",
+            "    return 0",
         ]
         return "\n".join(lines)
 
+    def _total(self, position: int, name: str) -> list[str]:
+        tensor = self.names("tensor", name)
+        if self.program.samples not in self.program.tensors[name].indices:
+            return [f"    total_{position} = float64({tensor}[0]) * samples"]
+        return [
+            f"    total_{position} = 0.0",
+            "    for n in range(samples):",
+            f"        total_{position} += float64({tensor}[n])",
+        ]
 
-_START = {"sum": "F(0)", "max": "F(-INFINITY)", "min": "F(INFINITY)"}
+    # data in and out
+
+    def _list_arguments(self, name: str) -> list[str]:
+        sparse = self.sparse[name]
+        words = self.walks.sparse_words(name)
+        size = " * ".join(self.names("size", i) for i in self.program.tensors[name].indices[1:])
+        scalars = [self.names("scalar", s) for s in dict.fromkeys(symbols(sparse.value))]
+        return [*words, size, *scalars]
+
+    def _gather_name(self, name: str) -> str:
+        return f"gather_{self.names('tensor', name)}"
+
+    def _gather_lists(self, name: str) -> str:
+        """The function that makes a sparse input's lists for the batch: along rows, and down columns."""
+        sparse = self.sparse[name]
+        starts, places, values, counts, rows, column_values, capacity, room = self.walks.sparse_words(name)
+        scalars = [self.names("scalar", s) for s in dict.fromkeys(symbols(sparse.value))]
+        w = Writer(self.names, self.layouts)
+        w.loaded = {e.tensor: "F(source[e + q])" for e in elements(sparse.value)}
+        value = w.value(sparse.value)
+        down = any(isinstance(i, Contract) and i.indices == (self.program.samples,) and name in reads(i) for i in self.program)
+        arguments = ["thread", "start", "stop", *self.walks.sparse_words(name), "width", *scalars, "source", "order"]
+        lines = [
+            f"def {self._gather_name(name)}({', '.join([*arguments, 'batch_first'])}):",
+            f"    # the non-zeros of {name}",
+        ]
+        if down:
+            lines += ["    for c in range(width):", f"        {counts}[thread * width + c] = 0"]
+        lines += [
+            "    for n in range(start, stop):",
+            f"        e = {starts}[order[batch_first + n]]",
+            f"        count = {starts}[order[batch_first + n] + 1] - e",
+            "        for q in range(count):",
+            f"            {values}[n * {capacity} + q] = {value}",
+        ]
+        if down:
+            lines += [
+                "        for q in range(count):",
+                f"            c = thread * width + int64({places}[e + q])",
+                f"            slot = {counts}[c]",
+                f"            {rows}[c * {room} + slot] = n",
+                f"            {column_values}[c * {room} + slot] = {values}[n * {capacity} + q]",
+                f"            {counts}[c] = slot + 1",
+            ]
+        return "\n".join(lines)
+
+    def _delivers(self) -> bool:
+        """Whether this is a prediction: its output is copied out step by step."""
+        return self.program.output is not None and not self.program.update and not self.program.watched
+
+    def _deliver(self) -> str:
+        if not self._delivers():
+            return ""
+        output = self.program.output
+        assert output is not None
+        tensor = self.program.tensors[output]
+        inner = [i for i in tensor.indices if i != self.program.samples]
+        layout: Layout = self.layouts.home[output]
+        w = Writer(self.names, self.layouts)
+        w.loops = {i: self.names("index", i) for i in tensor.indices}
+        n = self.names("index", self.program.samples)
+        sizes = [self.names("size", i) for i in inner]
+        strides = [self.names("stride", inner[-1])] if inner else []
+        lines = [f"def deliver({', '.join(['start', 'stop', 'batch_first', *sizes, *strides, 'source', 'result'])}):"]
+        lines += [f"    for {n} in range(start, stop):"]
+        depth, place = 2, f"batch_first + {n}"
+        for index in inner:
+            variable = self.names("index", index)
+            lines += ["    " * depth + f"for {variable} in range({self.names('size', index)}):"]
+            place = f"({place}) * {self.names('size', index)} + {variable}"
+            depth += 1
+        lines += ["    " * depth + f"result[{place}] = source[{w.offset(layout, tensor.indices)}]"]
+        return "\n".join(lines)
+
+
+def _conflict(first: tuple[str, set[str], set[str]], second: tuple[str, set[str], set[str]]) -> bool:
+    """Whether two groups must not run at once: one writes what the other touches, and not each its own rows."""
+    if first[0] == second[0] == SAMPLES:
+        return False
+    return bool(first[2] & (second[1] | second[2]) or first[1] & second[2])
+
 
 _GATHER = """\
-@kernel
-def least(a, b):
-    return a if a < b else b
-
-@kernel
-def gather(thread, threads, samples, width, order, first, source, batch):
+def gather(start, stop, width, stride, order, batch_first, source, batch):
     # the batch's rows, in the dtype of the step
-    for n in range(samples * thread // threads, samples * (thread + 1) // threads):
-        row = order[first + n]
+    for n in range(start, stop):
+        row = order[batch_first + n]
         for c in range(width):
-            batch[n * width + c] = F(source[row * width + c])"""
-
-
-def _combine(kind: str, accumulator: str, code: str) -> str:
-    if kind == "sum":
-        return f"{accumulator} += {code}"
-    return f"{accumulator} = {'maximum' if kind == 'max' else 'minimum'}({accumulator}, {code})"
-
-
-def _occurs(name: str, body: str) -> bool:
-    return re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", body) is not None
+            batch[n * stride + c] = F(source[row * width + c])"""

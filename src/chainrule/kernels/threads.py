@@ -10,8 +10,6 @@ import platform
 import sys
 import threading
 from collections.abc import Callable
-from functools import cache
-from typing import Any
 
 from llvmlite import ir
 
@@ -105,42 +103,6 @@ def _pause(builder: ir.IRBuilder) -> None:
 def _external(module: ir.Module, name: str, result: ir.Type, *arguments: ir.Type) -> ir.Function:
     found = module.globals.get(name)
     return found or ir.Function(module, ir.FunctionType(result, arguments), name)
-
-
-@cache
-def make_thread_words() -> dict[str, Any]:
-    """`barrier(control, threads)`, `load(control, place)` and `store(control, place, value)` for Numba."""
-    from numba.core import types
-    from numba.core.extending import intrinsic
-
-    words = types.CPointer(types.int64)
-
-    @intrinsic
-    def barrier(context: Any, control: Any, threads: Any) -> Any:
-        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[ir.Value]) -> ir.Value:
-            builder.call(build_barrier(builder.module), arguments)
-            return context.get_dummy_value()
-
-        return types.none(words, types.int64), generate
-
-    @intrinsic
-    def load(context: Any, control: Any, place: Any) -> Any:
-        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[ir.Value]) -> ir.Value:
-            control, place = arguments
-            return builder.load_atomic(builder.gep(control, [place]), "acquire", align=8)
-
-        return types.int64(words, types.int64), generate
-
-    @intrinsic
-    def store(context: Any, control: Any, place: Any, value: Any) -> Any:
-        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[ir.Value]) -> ir.Value:
-            control, place, value = arguments
-            builder.store_atomic(value, builder.gep(control, [place]), "release", align=8)
-            return context.get_dummy_value()
-
-        return types.none(words, types.int64, types.int64), generate
-
-    return {"barrier": barrier, "load": load, "store": store}
 
 
 def run_team(

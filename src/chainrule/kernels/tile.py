@@ -2,8 +2,7 @@
 
     out[r*panel + c] = Σ_s a[r*row_step + s*sum_step] * b[s*b_step + c]      r < rows, c < panel
 
-It is built as LLVM instructions, because Numba has no vector type: `build_tile` needs llvmlite alone, and `make_tile`
-wraps it for Numba. Each tile's inner loop loads a vector or two of b, broadcasts one number of a for each row, and adds
+It is built as LLVM instructions. Each tile's inner loop loads a vector or two of b, broadcasts one number of a for each row, and adds
 rows × vectors products; out is written once, at the end, so that an epilogue finds it in the first-level cache.
 
 Measured on one core of a Zen 3 (AVX2, tile of 6 × 16 float32), where a loop of multiply-adds that touches no memory
@@ -14,12 +13,11 @@ been cross-compiled and read (tests/kernels/test_tile.py), never run.
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
-
 from llvmlite import ir
 
 from chainrule.kernels.host import ITEM_BYTES, TileShape
+from chainrule.kernels.scalars import declare
+from chainrule.kernels.translate import splat
 
 INDEX = ir.IntType(64)
 
@@ -49,10 +47,9 @@ def build_tile(module: ir.Module, shape: TileShape, dtype: str) -> ir.Function:
     return function
 
 
-def _declare(module: ir.Module, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
-    """An LLVM intrinsic; llvmlite's own declare_intrinsic cannot name those of vectors."""
-    found = module.globals.get(name)
-    return found or ir.Function(module, ir.FunctionType(result, arguments), name)
+def declare_multiply_add(module: ir.Module, vector: ir.VectorType, item_bytes: int) -> ir.Function:
+    """a·b + c on vectors: one fused instruction where the machine has it, two (never a call) elsewhere."""
+    return declare(module, f"llvm.fmuladd.v{vector.count}f{8 * item_bytes}", vector, [vector] * 3)
 
 
 class _TileBuilder:
@@ -62,10 +59,7 @@ class _TileBuilder:
         self.function, self.shape = function, shape
         self.item_bytes = ITEM_BYTES[dtype]
         self.vector = ir.VectorType(element_type(dtype), shape.lanes)
-        # fmuladd is one fused instruction where the machine has it, and two instructions (never a call) elsewhere.
-        self.multiply_add = _declare(
-            function.module, f"llvm.fmuladd.v{shape.lanes}f{8 * self.item_bytes}", self.vector, [self.vector] * 3
-        )
+        self.multiply_add = declare_multiply_add(function.module, self.vector, self.item_bytes)
         self.builder = ir.IRBuilder(function.append_basic_block("entry"))
 
     def build(self) -> None:
@@ -117,7 +111,7 @@ class _TileBuilder:
         columns = [self._load_vector(column, v) for v in range(self.shape.vectors)]
         added = []
         for row, number in enumerate(numbers):
-            broadcast = self._broadcast(self.builder.load(number, align=self.item_bytes))
+            broadcast = splat(self.builder, self.builder.load(number, align=self.item_bytes), self.vector)
             for v, vector in enumerate(columns):
                 total = sums[row * self.shape.vectors + v]
                 added.append(self.builder.call(self.multiply_add, [broadcast, vector, total]))
@@ -130,42 +124,7 @@ class _TileBuilder:
             self.builder.bitcast(place, self.vector.as_pointer()), align=self.item_bytes, typ=self.vector
         )
 
-    def _broadcast(self, number: ir.Value) -> ir.Value:
-        undefined = ir.Constant(self.vector, ir.Undefined)
-        first = self.builder.insert_element(undefined, number, ir.IntType(32)(0))
-        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), self.shape.lanes), None)
-        return self.builder.shuffle_vector(first, undefined, everywhere)
-
     def _store(self, out: ir.Value, sums: list[ir.Value]) -> None:
         for number, total in enumerate(sums):
             place = self.builder.gep(out, [INDEX(number * self.shape.lanes)])
             self.builder.store(total, self.builder.bitcast(place, self.vector.as_pointer()), align=self.item_bytes)
-
-
-@cache
-def make_tile(shape: TileShape, dtype: str) -> Any:
-    """`tile(a, row_step, sum_step, rows, b, b_step, length, out)` for Numba: the microkernel of one shape and dtype.
-
-    a, b and out are pointers to `dtype`; `rows` (1 … shape.rows) says how many rows exist. out has room for the whole
-    tile: what lies in rows beyond is a finite copy of the last one and means nothing.
-    """
-    from numba.core import types
-    from numba.core.extending import intrinsic
-
-    pointer = types.CPointer(getattr(types, dtype))
-
-    @intrinsic
-    def tile(
-        context: Any, a: Any, row_step: Any, sum_step: Any, rows: Any, b: Any, b_step: Any, length: Any, out: Any
-    ) -> Any:
-        if (a, b, out) != (pointer, pointer, pointer):
-            return None
-
-        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[ir.Value]) -> ir.Value:
-            builder.call(build_tile(builder.module, shape, dtype), arguments)
-            return context.get_dummy_value()
-
-        steps = (types.int64,) * 3
-        return types.none(pointer, *steps, pointer, types.int64, types.int64, pointer), generate
-
-    return tile

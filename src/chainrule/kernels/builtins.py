@@ -1,0 +1,215 @@
+"""The names that generated text may call, and the instructions that each becomes.
+
+    numbers   F(x) float64(x) int64(x)   select(condition, yes, no)   least(a, b)   exp log tanh … (scalars.py)
+    memory    F_at(address) …            at(pointer, i)               stack(count)  same(pointer)
+    vectors   vector(p, i)  put(p, i, v) spread(x)  lanes_from(i)  first_lanes(count)  sum_lanes max_lanes min_lanes
+    products  tile(…) (tile.py)          sparse_1 sparse_2 sparse_4 (sparse.py)
+    threads   barrier load store (threads.py)   clock()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+
+from chainrule.kernels import scalars, sparse, threads, tile
+from chainrule.kernels.host import ITEM_BYTES, TileShape
+from chainrule.kernels.translate import BOOL, FLOAT64, INT, Builtin, FunctionTranslator
+
+INT32 = ir.IntType(32)
+NUMBERS = {
+    "uint8": ir.IntType(8),
+    "int32": INT32,
+    "int64": INT,
+    "float32": ir.FloatType(),
+    "float64": FLOAT64,
+}
+
+
+def make_builtins(dtype: str, shape: TileShape) -> dict[str, Builtin]:
+    """Everything a text may call, for one dtype and tile."""
+    made: dict[str, Builtin] = {"F": _cast(NUMBERS[dtype]), "F_at": _pointer(NUMBERS[dtype])}
+    for name, kind in NUMBERS.items():
+        made[f"{name}_at"] = _pointer(kind)
+    made |= {"float64": _cast(FLOAT64), "int64": _cast(INT)}
+    for name, build in scalars.FUNCTIONS.items():
+        made[name] = _scalar(build, dtype)
+    made |= {"select": _select, "least": _least, "at": _at, "stack": _stack, "stack_int64": _stack_int64}
+    made |= {"vector": _vector, "put": _put, "spread": _spread}
+    made |= {"lanes_from": _lanes_from, "first_lanes": _first_lanes}
+    made |= {
+        "sum_lanes": _across("fadd"),
+        "max_lanes": _across(scalars.maximum),
+        "min_lanes": _across(scalars.minimum),
+    }
+    made["tile"] = _call(lambda module: tile.build_tile(module, shape, dtype))
+    for panels in sparse.PANELS:
+        made[f"sparse_{panels}"] = _call(lambda module, n=panels: sparse.build_sparse(module, shape, dtype, n))
+    made["barrier"] = _call(threads.build_barrier)
+    made |= {"load": _load, "store": _store, "clock": _clock}
+    return made
+
+
+def _cast(kind: ir.Type) -> Builtin:
+    def generate(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value:
+        (value,) = arguments
+        return t.cast(value, kind)
+
+    return generate
+
+
+def _pointer(kind: ir.Type) -> Builtin:
+    """The number of a byte in memory as a pointer."""
+
+    def generate(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value:
+        (byte,) = arguments
+        return t.builder.inttoptr(_whole(byte), kind.as_pointer())
+
+    return generate
+
+
+def _whole(value: ir.Value) -> ir.Value:
+    if value.type != INT:
+        raise TypeError(f"a whole number is wanted, not {value.type}")
+    return value
+
+
+def _scalar(build: Callable[..., scalars.Lane], dtype: str) -> Builtin:
+    formats = {ir.FloatType(): scalars.FORMATS["float32"], FLOAT64: scalars.FORMATS["float64"]}
+
+    def generate(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value:
+        if len(arguments) == 2:
+            arguments = list(t.alike(t.where, *arguments))
+        kind = arguments[0].type
+        element = kind.element if isinstance(kind, ir.VectorType) else kind
+        if element not in formats:
+            raise TypeError(f"a number of {dtype} is wanted, not {kind}")
+        return build(*(scalars.Lane(t.builder, a, formats[element]) for a in arguments)).value
+
+    return generate
+
+
+def _select(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value:
+    condition, yes, no = arguments
+    if BOOL not in (condition.type, getattr(condition.type, "element", None)):
+        raise TypeError(f"a condition is wanted, not {condition.type}")
+    yes, no = t.alike(t.where, yes, no)
+    if isinstance(condition.type, ir.VectorType) and not isinstance(yes.type, ir.VectorType):
+        yes, no = (t.convert(t.where, value, t.vector) for value in (yes, no))
+    return t.builder.select(condition, yes, no)
+
+
+def _least(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value:
+    a, b = map(_whole, arguments)
+    return t.builder.select(t.builder.icmp_signed("<", a, b), a, b)
+
+
+def _at(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value:
+    pointer, index = arguments
+    return t.builder.gep(pointer, [_whole(index)])
+
+
+def _stack(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value:
+    """`stack(count)`: room for a constant count of numbers, until the function returns."""
+    return _room(t, t.number, arguments[0])
+
+
+def _stack_int64(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value:
+    return _room(t, INT, arguments[0])
+
+
+def _room(t: FunctionTranslator, kind: ir.Type, count: ir.Value) -> ir.Value:
+    if not isinstance(count, ir.Constant):
+        raise TypeError("a constant count is wanted")
+    room = t.stack(ir.ArrayType(kind, int(count.constant)))
+    room.align = 64  # vectors of 64 bytes do not straddle two cache lines
+    return t.builder.bitcast(room, kind.as_pointer())
+
+
+# vectors
+
+
+def _vector_place(t: FunctionTranslator, pointer: ir.Value, index: ir.Value) -> ir.Value:
+    if pointer.type.pointee != t.number:
+        raise TypeError(f"a pointer to {t.number} is wanted, not {pointer.type}")
+    return t.builder.bitcast(t.builder.gep(pointer, [_whole(index)]), t.vector.as_pointer())
+
+
+def _item_bytes(t: FunctionTranslator) -> int:
+    return ITEM_BYTES["float32" if isinstance(t.number, ir.FloatType) else "float64"]
+
+
+def _vector(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value:
+    # Aligned to one number only: on current machines unaligned vector loads cost the same where data are aligned.
+    return t.builder.load(_vector_place(t, *arguments), align=_item_bytes(t))
+
+
+def _put(t: FunctionTranslator, arguments: list[ir.Value]) -> None:
+    pointer, index, value = arguments
+    value = t.convert(t.where, value, t.vector)
+    t.builder.store(value, _vector_place(t, pointer, index), align=_item_bytes(t))
+
+
+def _spread(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value:
+    return t.convert(t.where, arguments[0], t.vector)
+
+
+def _lanes_from(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value:
+    """`lanes_from(i)`: the numbers i, i + 1, …"""
+    start = t.splat(t.builder.sitofp(_whole(arguments[0]), t.number))
+    return t.builder.fadd(start, t.vector([float(n) for n in range(t.lanes)]))
+
+
+def _first_lanes(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value:
+    """`first_lanes(count)`: true in the first `count` lanes."""
+    count = t.splat(t.builder.trunc(_least(t, [arguments[0], INT(t.lanes)]), INT32))
+    return t.builder.icmp_signed("<", ir.VectorType(INT32, t.lanes)(list(range(t.lanes))), count)
+
+
+def _across(combine: Any) -> Builtin:
+    """The lanes combined in pairs: halves, quarters, … always in the same order."""
+
+    def generate(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value:
+        value = arguments[0]
+        format = scalars.FORMATS["float32" if isinstance(t.number, ir.FloatType) else "float64"]
+        width = t.lanes
+        while width > 1:
+            width //= 2
+            places = ir.VectorType(INT32, t.lanes)([(n + width) % t.lanes for n in range(t.lanes)])
+            other = t.builder.shuffle_vector(value, value, places)
+            if combine == "fadd":
+                value = t.builder.fadd(value, other)
+            else:
+                value = combine(scalars.Lane(t.builder, value, format), scalars.Lane(t.builder, other, format)).value
+        return t.builder.extract_element(value, INT32(0))
+
+    return generate
+
+
+# calls
+
+
+def _call(build: Callable[[ir.Module], ir.Function]) -> Builtin:
+    def generate(t: FunctionTranslator, arguments: list[ir.Value]) -> None:
+        t.builder.call(build(t.builder.module), arguments)
+
+    return generate
+
+
+def _load(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value:
+    control, place = arguments
+    return t.builder.load_atomic(t.builder.gep(control, [place]), "acquire", align=8)
+
+
+def _store(t: FunctionTranslator, arguments: list[ir.Value]) -> None:
+    control, place, value = arguments
+    t.builder.store_atomic(value, t.builder.gep(control, [place]), "release", align=8)
+
+
+def _clock(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value:
+    """The time-stamp counter: it ticks evenly on current machines, and reading it costs some 20 cycles."""
+    return t.builder.call(scalars.declare(t.builder.module, "llvm.readcyclecounter", INT, []), [])
+
+
