@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 __all__ = ["Network", "datasets", "derive", "errors", "formula", "library", "load", "set_language"]
 
 # Where each public name lives ("" for the module itself). They load when first used: `import chainrule` takes
-# milliseconds, and neither NumPy nor what only some need (Numba, matplotlib, rich) comes with it.
+# milliseconds, and neither NumPy nor what only some need (llvmlite, matplotlib, rich) comes with it.
 _HOMES = {
     "Network": ("chainrule.training.network", "Network"),
     "datasets": ("chainrule.interfaces.datasets", ""),

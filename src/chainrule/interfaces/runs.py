@@ -95,7 +95,7 @@ def _take(folder: Path) -> bool:
     return True
 
 
-def versions(packages: Sequence[str] = ("chainrule", "numpy", "numba", "llvmlite")) -> dict[str, str]:
+def versions(packages: Sequence[str] = ("chainrule", "numpy", "llvmlite")) -> dict[str, str]:
     """Versions of what took part in the numbers."""
     found = {"python": platform.python_version()}
     for package in packages:

@@ -3,7 +3,7 @@
     numbers   F(x) float64(x) int64(x)   select(condition, yes, no)   least(a, b)   exp log tanh … (scalars.py)
     memory    F_at(address) …            at(pointer, i)               stack(count)  same(pointer)
     vectors   vector(p, i)  put(p, i, v) spread(x)  lanes_from(i)  first_lanes(count)  sum_lanes max_lanes min_lanes
-    products  tile(…) (tile.py)          sparse_1 sparse_2 sparse_4 (sparse.py)
+    products  tile(…) (tile.py)          walk_list(wide, …) put_pair(pairs, e, place, value) (sparse.py)
     threads   barrier load store (threads.py)   clock()
 """
 
@@ -45,10 +45,9 @@ def make_builtins(dtype: str, shape: TileShape) -> dict[str, Builtin]:
         "min_lanes": _across(scalars.minimum),
     }
     made["tile"] = _call(lambda module: tile.build_tile(module, shape, dtype))
-    for panels in sparse.PANELS:
-        made[f"sparse_{panels}"] = _call(lambda module, n=panels: sparse.build_sparse(module, shape, dtype, n))
+    made |= {"walk_list": _walk_list(dtype, shape), "put_pair": _put_pair}
     made["barrier"] = _call(threads.build_barrier)
-    made |= {"load": _load, "store": _store, "clock": _clock}
+    made |= {"load": _load, "store": _store, "clock": _clock, "prefetch": _prefetch}
     return made
 
 
@@ -198,6 +197,35 @@ def _call(build: Callable[[ir.Module], ir.Function]) -> Builtin:
     return generate
 
 
+def _walk_list(dtype: str, shape: TileShape) -> Builtin:
+    """`walk_list(wide, pairs, count, b, panel_step, go_on, out)`: sparse.py's microkernel for `wide` panels."""
+
+    def generate(t: FunctionTranslator, arguments: list[ir.Value]) -> None:
+        builder, after = t.builder, t.function.append_basic_block("walked")
+        most = sparse.walk_panels(shape)
+        blocks = [t.function.append_basic_block(f"wide_{n}") for n in range(1, most + 1)]
+        choice = builder.switch(arguments[0], blocks[-1])
+        for panels, block in enumerate(blocks, 1):
+            if panels < most:
+                choice.add_case(INT(panels), block)
+            builder.position_at_end(block)
+            builder.call(sparse.build_sparse(builder.module, shape, dtype, panels), arguments[1:])
+            builder.branch(after)
+        builder.position_at_end(after)
+
+    return generate
+
+
+def _put_pair(t: FunctionTranslator, arguments: list[ir.Value]) -> None:
+    """`put_pair(pairs, e, place, value)`: entry e of a list."""
+    pairs, e, place, value = arguments
+    word = ir.IntType(8 * _item_bytes(t))
+    pair = t.builder.gep(pairs, [t.builder.shl(e, INT(1))])
+    whole = place if word == INT else t.builder.trunc(place, word)
+    t.builder.store(whole, t.builder.bitcast(pair, word.as_pointer()))
+    t.builder.store(t.cast(value, t.number), t.builder.gep(pair, [INT(1)]))
+
+
 def _load(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value:
     control, place = arguments
     return t.builder.load_atomic(t.builder.gep(control, [place]), "acquire", align=8)
@@ -213,3 +241,11 @@ def _clock(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value:
     return t.builder.call(scalars.declare(t.builder.module, "llvm.readcyclecounter", INT, []), [])
 
 
+
+
+def _prefetch(t: FunctionTranslator, arguments: list[ir.Value]) -> None:
+    """`prefetch(pointer, i)`: begin to bring the cache line of pointer[i]; wrong addresses are ignored."""
+    byte = ir.IntType(8).as_pointer()
+    function = scalars.declare(t.builder.module, "llvm.prefetch.p0i8", ir.VoidType(), [byte, INT32, INT32, INT32])
+    place = t.builder.bitcast(t.builder.gep(arguments[0], [arguments[1]]), byte)
+    t.builder.call(function, [place, INT32(0), INT32(3), INT32(1)])

@@ -27,11 +27,12 @@ from chainrule.errors import CompileError
 from chainrule.kernels import threads
 from chainrule.kernels.builtins import NUMBERS, make_builtins
 from chainrule.kernels.host import ITEM_BYTES, host, tile_shape
+from chainrule.kernels.sparse import walk_panels
 from chainrule.kernels.translate import translate
 from chainrule.messages import say
 
 # What object code may call besides itself. Anything else is a bug of the generator.
-C_FUNCTIONS = frozenset({"memcpy", "memmove", "memset", threads.YIELD})
+C_FUNCTIONS = frozenset({"memcpy", "memmove", "memset"}) | threads.C_FUNCTIONS
 MATH_FUNCTIONS = frozenset(
     name + suffix
     for name in ("sin", "cos", "sincos", "pow", "exp2", "ldexp", "fmod", "floor", "fma")
@@ -166,7 +167,7 @@ def optimized_module(text: str, dtype: str, entry: str = "epoch", path: str = "<
     """A text as LLVM's optimizer leaves it: what the object code is emitted from, to be looked at."""
     shape = tile_shape(dtype)
     constants = {name: getattr(threads, name) for name in threads.CONTROL_NAMES}
-    constants |= {"TILE_ROWS": shape.rows, "PANEL": shape.panel, "LANES": shape.lanes, "INFINITY": math.inf}
+    constants |= {"TILE_ROWS": shape.rows, "PANEL": shape.panel, "LANES": shape.lanes, "WALK_PANELS": walk_panels(shape), "LINE": 64 // ITEM_BYTES[dtype], "INFINITY": math.inf}
     builtins = make_builtins(dtype, shape)
     made = translate(text, NUMBERS[dtype], shape.lanes, builtins, constants, entry, path)
     try:

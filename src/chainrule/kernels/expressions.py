@@ -47,7 +47,7 @@ TAKEN = frozenset(
     acc_2 out step s q total address number scalar control order source tile barrier load store kernel stack select at
     same F TILE_ROWS PANEL LANES math r c b e g t n count counts capacity length place slot samples batch sums watch
     gather deliver epoch INFINITY STOP PROGRESS FAILED DECIDED vector put spread lanes_from first_lanes sum_lanes
-    max_lanes min_lanes sparse_1 sparse_2 sparse_4 clock begun clocks stack_int64 int32_at uint8_at F_at float64_at
+    max_lanes min_lanes walk_list put_pair row_start row_stop packs pack prefetch pairs ahead LINE WALK_PANELS last_row now batch_first chunk chunks column wide clock begun clocks stack_int64 int32_at uint8_at F_at float64_at
     float32_at int64_at tiles result min max abs range least exp log log1p expm1 sqrt sign tanh sigmoid softplus relu
     erf sin cos floor maximum minimum power float64 int64 tail
     """.split()

@@ -13,21 +13,28 @@ from chainrule.formula.evaluate import Array
 from chainrule.kernels.compile import compile_source, pointer
 from chainrule.kernels.threads import CONTROL_WORDS, run_team
 
+BLOCK = 392  # columns, at most, of a block: shorter lists end too often for the machine to foresee (112: 1.3 × the time)
 SAMPLED_ROWS = 512  # from which the density is estimated: evenly spaced, so that the same data take the same path
 
 
 @dataclass(frozen=True)
 class Lists:
-    """Row r's non-zeros are values[e] in column places[e] for starts[r] ≤ e < starts[r + 1]."""
+    """Row r's non-zeros are values[e] in column places[e] for starts[r*blocks] ≤ e < starts[(r + 1)*blocks].
+
+    A row comes in blocks of `block` columns, so that a product can finish one block's weights, which stay near, before
+    it takes the next.
+    """
 
     starts: Array
     places: Array
     values: Array
+    blocks: int
+    block: int
 
     @property
     def longest(self) -> int:
         """The most non-zeros that a row has."""
-        return int(np.diff(self.starts).max(initial=0))
+        return int(np.diff(self.starts[:: self.blocks]).max(initial=0))
 
 
 def density(array: Array) -> float:
@@ -40,7 +47,9 @@ def compress(array: Array, dtype: str, threads: int) -> Lists:
     """The lists of an array's rows; further axes count as one row. `array` is contiguous, uint8 or float."""
     rows, width = len(array), int(np.prod(array.shape[1:], dtype=np.int64))
     compiled = compile_source(_TEXT.replace("SOURCE", str(array.dtype)), dtype)
-    starts = np.zeros(rows + 1, dtype=np.int64)
+    blocks = -(-width // BLOCK)
+    block = -(-width // blocks)
+    starts = np.zeros(rows * blocks + 1, dtype=np.int64)
     # One word more for each thread: where it writes what is 0.
     made: list[Array] = [np.empty(0, np.int32), np.empty(0, array.dtype)]
     scalar, control = np.zeros(1), np.zeros(CONTROL_WORDS, np.int64)
@@ -49,25 +58,25 @@ def compress(array: Array, dtype: str, threads: int) -> Lists:
             np.cumsum(starts, out=starts)
             made = [np.empty(starts[-1] + threads, np.int32), np.empty(starts[-1] + threads, array.dtype)]
         address = np.array([a.ctypes.data for a in (array, starts, *made)], dtype=np.int64)
-        number = np.array([rows, width, fill], dtype=np.int64)
+        number = np.array([rows, width, fill, blocks, block], dtype=np.int64)
         words = [pointer(a) for a in (address, number, scalar, control)]
         run_team(lambda t, w=words: compiled.entry(t, threads, *w), threads, lambda: None, lambda: None)
-    return Lists(starts, *(a[: starts[-1]] for a in made))
+    return Lists(starts, made[0], made[1], blocks, block)
 
 
 _TEXT = '''"""Rows of numbers as lists of their non-zeros."""
 
-def count_row(row, width, source):
+def count(begin, end, source):
     found = 0
-    for c in range(width):
-        found += int64(F(source[row * width + c]) != F(0))
+    for q in range(begin, end):
+        found += int64(F(source[q]) != F(0))
     return found
 
-def fill_row(row, width, trash, source, starts, places, values):
+def fill(begin, width, first, trash, source, places, values):
     # No branch: what is 0 is written too, to a place that nobody reads.
-    e = starts[row]
+    e = first + 0
     for c in range(width):
-        value = source[row * width + c]
+        value = source[begin + c]
         found = F(value) != F(0)
         place = select(found, e, trash)
         places[place] = c
@@ -81,10 +90,13 @@ def epoch(thread, threads, address, number, scalar, control):
     values = SOURCE_at(address[3])
     rows = number[0]
     width = number[1]
+    blocks = number[3]
     for row in range(rows * thread // threads, rows * (thread + 1) // threads):
         if number[2] == 0:
-            starts[row + 1] = count_row(row, width, source)
+            for b in range(blocks):
+                begin = row * width + b * number[4]
+                starts[row * blocks + b + 1] = count(begin, least(begin + number[4], (row + 1) * width), source)
         else:
-            fill_row(row, width, starts[rows] + thread, source, starts, places, values)
+            fill(row * width, width, starts[row * blocks], starts[rows * blocks] + thread, source, places, values)
     return 0
 '''

@@ -15,8 +15,9 @@ from chainrule.formula.evaluate import Array, evaluate
 from chainrule.formula.expr import Element, Expr, Size, Symbol, transform
 from chainrule.kernels.compile import Compiled, compile_source, pointer
 from chainrule.kernels.host import host, tile_shape
-from chainrule.kernels.layout import Layout, Room
+from chainrule.kernels.layout import LINE_BYTES, Layout, Room
 from chainrule.kernels.lists import Lists, compress, density
+from chainrule.kernels.products import LEFT_ENTRIES, PACKED
 from chainrule.kernels.schedule import copy_name
 from chainrule.kernels.source import BATCH, FIRST_NUMBER, FIRST_STEP, LAST_STEP, ROWS, Module, write_module
 from chainrule.kernels.threads import CONTROL_WORDS, FAILED, PROGRESS, STOP, run_team
@@ -65,7 +66,7 @@ class NativeRunner:
         self.lists: dict[str, Lists] = {}
         for name, walked in self.module.sparse.items():
             self.lists[name] = compress(self.sources[walked.source], dtype, threads or host().cores)
-        self.batch_size, self.column_room = 0, 0
+        self.batch_size = 0
         self.allocated: tuple[int, int] | None = None
         self.clocks: dict[str, float] = {}
         self.restore(start)
@@ -145,8 +146,15 @@ class NativeRunner:
             return self.sizes[rest]
         if kind == "stride":
             return self.room.stride({**self.sizes, self.program.samples: self.batch_size}[rest])
-        name, _, what = key.partition(" ")
-        return max(1, self.lists[name].longest) if what == "capacity" else self.column_room
+        name, _, what = key.rpartition(" ")
+        lists = self.lists[name]
+        numbers = {"capacity": lists.longest, "room": self._column_room(), "blocks": lists.blocks, "block": lists.block}
+        return numbers[what]
+
+    def _column_room(self) -> int:
+        """Pairs of a column's list: all rows of a batch, and an odd number of cache lines, as in layout.py."""
+        line = LINE_BYTES // (2 * self.dtype.itemsize)
+        return (-(-self.batch_size // line) // 2 * 2 + 1) * line
 
     def _allocate(self, batch_size: int, threads: int) -> None:
         """Buffers for batches of this size and this many threads; inputs are where they are."""
@@ -173,23 +181,19 @@ class NativeRunner:
             panels = -(-_size(sizes, column) // self.room.panel)
             inner = int(np.prod([_size(sizes, i) for i in (*outer, *summed)], dtype=np.int64))
             want(name, panels * self.room.panel * inner)
+        want(PACKED, threads * LEFT_ENTRIES)
         for name, entries in wanted.items():
             if name in self.module.addresses:
                 self.memory[name] = aligned(entries, self.dtype)
         for name, array in self.sources.items():
             self.memory[f"{name} source"] = array
-        tile = tile_shape(str(self.dtype)).rows
-        tiles = -(-batch_size // tile)
-        self.column_room = -(-tiles // threads) * tile
         for name, lists in self.lists.items():
             width = int(np.prod([self.sizes[i] for i in program.tensors[name].indices[1:]], dtype=np.int64))
-            columns = threads * width
             self.memory[f"{name} starts"], self.memory[f"{name} places"] = lists.starts, lists.places
             self.memory[f"{self.module.sparse[name].source} source"] = lists.values
-            self.memory[f"{name} values"] = aligned(batch_size * max(1, lists.longest), self.dtype)
-            self.memory[f"{name} column counts"] = aligned(columns, np.dtype(np.int64))
-            self.memory[f"{name} column rows"] = aligned(columns * self.column_room, np.dtype(np.int32))
-            self.memory[f"{name} column values"] = aligned(columns * self.column_room, self.dtype)
+            self.memory[f"{name} rows"] = aligned(2 * batch_size * lists.longest, self.dtype)
+            self.memory[f"{name} counts"] = aligned(width, np.dtype(np.int64))
+            self.memory[f"{name} columns"] = aligned(2 * width * self._column_room(), self.dtype)
 
     def _scalars(self, table: Mapping[str, Array], rows: int, batch_size: int, steps: int) -> Array:
         """The values of the program's scalars at every step of the epoch, in float64: (steps, scalars)."""

@@ -2,10 +2,9 @@
 
 Both end in the group's epilogue while the sums are in the first-level cache: bias and activation, or the update rule.
 
-A sparse input lies in lists. `starts`, `places` and the source hold the data set's non-zeros row by row; for the batch,
-`gather` (source.py) makes `values`, the rows' numbers as the formulas want them, and the same non-zeros column by
-column: for each thread that gathered, `column counts`, and `column rows` and `column values` with `column room` places
-each. A column's list, one thread's part after the other, is in the order of the samples whatever the number of threads.
+A sparse input lies in lists. `starts`, `places` and the source hold the data set's non-zeros row by row (lists.py); for
+the batch, `gather` (source.py) makes lists of pairs (place, value as the formulas want it): `rows`, with `capacity`
+pairs a row, and the same non-zeros column by column, `counts[c]` of them in `columns`, with `room` pairs a column.
 """
 
 from __future__ import annotations
@@ -20,7 +19,8 @@ from chainrule.program.instructions import ACCUMULATOR, Contract, Map, Update
 
 # Of the left side, what is walked again and again should stay in the second-level cache, half of 512 KB: 65,536 float32.
 LEFT_ENTRIES = 49_152
-SPARSE_PANELS = 4  # panels that one walk over a list serves at most
+PACKED = "packed rows"  # the buffer in which each thread has LEFT_ENTRIES numbers for that
+ROWS_AT_ONCE = 64
 
 
 class Products(Walks):
@@ -80,7 +80,7 @@ class Products(Walks):
         outer = tuple(c for c in product.columns if c != last)
         rows = tuple(str(s) for s in product.left.slots if s not in product.indices)
         axis = self.axis_of(group)
-        with self.function(group, "tiles", [self.names("tensor", right)]) as w:
+        with self.function(group, "tiles", [self.names("tensor", right), self.names("tensor", PACKED)]) as w:
             self.load_scalars(w, group)
             row_step, sum_step = self._step(w, product.left, rows[-1]), self._step(w, product.left, product.indices[-1])
             inner = w.product_of_sizes(rows[1:])
@@ -101,17 +101,39 @@ class Products(Walks):
                         self._tile_rows(w, group, product, right, rows, outer, last, axis, row_step, sum_step)
                 return
             w.line(f"rows = {w.product_of_sizes(rows)}")
-            # Small enough that there is a unit for everyone.
-            w.line("block = least(block, (rows * panels // (32 * TILE_ROWS) + 1) * TILE_ROWS)")
-            w.line("units = (rows + block - 1) // block * panels")
-            with w.block("for unit in range(units * thread // threads, units * (thread + 1) // threads):"):
-                w.line("panel = unit % panels")
-                w.line("first = unit // panels * block")
-                w.line("last = least(rows, first + block)")
-                self._tile_rows(w, group, product, right, rows, outer, last, axis, row_step, sum_step)
+            # Each thread takes some panels, or some tiles of rows: whichever there are more of.
+            w.line("tiles = (rows + TILE_ROWS - 1) // TILE_ROWS")
+            w.line("t = select(panels >= tiles, thread, 0)")
+            w.line("n = select(panels >= tiles, threads, 1)")
+            w.line("row_start = least(rows, tiles * (thread - t) // (threads + 1 - n) * TILE_ROWS)")
+            w.line("row_stop = least(rows, tiles * (thread - t + 1) // (threads + 1 - n) * TILE_ROWS)")
+            # Down the columns of the left side each number is on another page: these rows are copied side by side.
+            down = row_step == "1"
+            if down:
+                w.line(f"packs = length * TILE_ROWS <= {LEFT_ENTRIES}")
+                w.line(f"block = select(packs, {LEFT_ENTRIES} // (length * TILE_ROWS) * TILE_ROWS, block)")
+                w.line(f"pack = at({self.names('tensor', PACKED)}, thread * {LEFT_ENTRIES})")
+            with w.block("for first in range(row_start, row_stop, block):"):
+                w.line("last = least(row_stop, first + block)")
+                if down:
+                    self._pack_rows(w, self.names("tensor", product.left.tensor), sum_step)
+                with w.block("for panel in range(panels * t // n, panels * (t + 1) // n):"):
+                    self._tile_rows(w, group, product, right, rows, outer, last, axis, row_step, sum_step, down)
+
+    def _pack_rows(self, w: Writer, left: str, sum_step: str) -> None:
+        """Copy the rows from `first` to `last` tile by tile: TILE_ROWS numbers for each term of the sums."""
+        with w.block("if packs:"), w.block("for row in range(first, last, TILE_ROWS):"):
+            w.line("count = least(TILE_ROWS, last - row)")
+            with w.block("for s in range(length):"):
+                w.line("place = (row - first) * length + s * TILE_ROWS")
+                with w.block("if count == TILE_ROWS:"), w.block("for r in range(TILE_ROWS):"):
+                    w.line(f"pack[place + r] = {left}[row + r + s * {sum_step}]")
+                with w.block("else:"), w.block("for r in range(count):"):
+                    w.line(f"pack[place + r] = {left}[row + r + s * {sum_step}]")
 
     def _tile_rows(self, w: Writer, group: Group, product: Contract, right: str, rows: tuple[str, ...],
-                   outer: tuple[str, ...], last: str, axis: str | None, row_step: str, sum_step: str) -> None:  # fmt: skip
+                   outer: tuple[str, ...], last: str, axis: str | None, row_step: str, sum_step: str,
+                   packed: bool = False) -> None:  # fmt: skip
         """One panel against the rows from `first` to `last`, a tile at a time."""
         left = self.names("tensor", product.left.tensor)
         w.line(f"b = at({self.names('tensor', right)}, panel * length * PANEL)")
@@ -123,7 +145,14 @@ class Products(Walks):
         w.line(f"width = least(PANEL, {w.size(last)} - {panel} * PANEL)")
         with w.block("for row in range(first, last, TILE_ROWS):"):
             w.line("count = least(TILE_ROWS, last - row)")
-            w.line(f"tile(at({left}, row * {row_step}), {row_step}, {sum_step}, count, b, PANEL, length, acc)")
+            plain = f"tile(at({left}, row * {row_step}), {row_step}, {sum_step}, count, b, PANEL, length, acc)"
+            if packed:
+                with w.block("if packs:"):
+                    w.line("tile(at(pack, (row - first) * length), 1, TILE_ROWS, count, b, PANEL, length, acc)")
+                with w.block("else:"):
+                    w.line(plain)
+            else:
+                w.line(plain)
             with w.block("for r in range(count):"):
                 self.decode(w, "row + r", rows, rows)
                 self._columns(w, group, last, axis, panel, "r * PANEL")
@@ -137,7 +166,8 @@ class Products(Walks):
             with w.block("for lane in range(width):"):
                 self.finish(w, group, f"acc[{sums} + lane]")
         else:
-            with w.block("for c in range(0, width, LANES):"):
+            # The filling of the last panel is computed too: it has room, and a constant end makes a better loop.
+            with w.block("for c in range(0, PANEL, LANES):"):
                 w.axis = axis
                 self.finish(w, group, f"vector(acc, {sums} + c)")
                 w.axis = None
@@ -163,50 +193,43 @@ class Products(Walks):
         along_samples = product.indices == (self.program.samples,)
         with self.function(group, "sparse", [self.names("tensor", right), *words, "order", "batch_first"]) as w:
             self.load_scalars(w, group)
-            w.line(f"acc = stack({SPARSE_PANELS} * PANEL)")
             w.line(f"length = {w.product_of_sizes(product.indices)}")
             w.line(f"panels = ({w.size(last)} + PANEL - 1) // PANEL")
             w.line("step = length * PANEL")
-            w.line(f"chunks = (panels + {SPARSE_PANELS - 1}) // {SPARSE_PANELS}")
+            w.line("chunks = (panels + WALK_PANELS - 1) // WALK_PANELS")
             if along_samples:
                 self._sparse_columns(w, group, product, right, last, axis)
             else:
                 self._sparse_rows(w, group, product, right, last, axis)
 
     def _chunk(self, w: Writer, right: str, last: str) -> None:
-        w.line(f"panel = chunk * {SPARSE_PANELS}")
-        w.line(f"wide = least({SPARSE_PANELS}, panels - panel)")
-        w.line(f"width = least({SPARSE_PANELS} * PANEL, {w.size(last)} - panel * PANEL)")
+        w.line("panel = chunk * WALK_PANELS")
+        w.line("wide = least(WALK_PANELS, panels - panel)")
         w.line(f"b = at({self.names('tensor', right)}, panel * step)")
 
-    def _walk_list(self, w: Writer, places: str, values: str, count: str, go_on: str) -> None:
-        """acc = Σ over a list, for `wide` panels."""
-        with w.block(f"if wide == {SPARSE_PANELS}:"):
-            w.line(f"sparse_4({places}, {values}, {count}, b, step, {go_on}, acc)")
-        with w.block("else:"):
-            with w.block("if wide >= 2:"):
-                w.line(f"sparse_2({places}, {values}, {count}, b, step, {go_on}, acc)")
-            with w.block("if wide % 2 == 1:"):
-                w.line("left = wide - 1")
-                w.line(f"sparse_1({places}, {values}, {count}, at(b, left * step), step, {go_on}, at(acc, left * PANEL))")
-
     def _sparse_rows(self, w: Writer, group: Group, product: Contract, right: str, last: str, axis: str | None) -> None:
-        starts, places, values, *_, capacity, _ = self.sparse_words(product.left.tensor)
+        """The sums of some rows wait while the weights pass block by block."""
+        starts, _, rows, _, _, capacity, _, blocks, _ = self.sparse_words(product.left.tensor)
         n = self.names("index", self.program.samples)
         w.loops[self.program.samples] = n
+        w.line(f"acc = stack({ROWS_AT_ONCE} * WALK_PANELS * PANEL)")
         with w.block("for chunk in range(chunks):"):
             self._chunk(w, right, last)
-            with w.block(f"for {n} in range(start, stop):"):
-                w.line(f"e = {starts}[order[batch_first + {n}]]")
-                w.line(f"count = {starts}[order[batch_first + {n}] + 1] - e")
-                self._walk_list(w, f"at({places}, e)", f"at({values}, {n} * {capacity})", "count", "0")
-                self._wide_columns(w, group, last, axis)
+            with w.block(f"for first in range(start, stop, {ROWS_AT_ONCE}):"):
+                w.line(f"last = least(stop, first + {ROWS_AT_ONCE})")
+                with w.block(f"for block in range({blocks}):"), w.block(f"for {n} in range(first, last):"):
+                    w.line(f"e = order[batch_first + {n}] * {blocks}")
+                    w.line(f"q = {starts}[e + block]")
+                    w.line(f"pairs = at({rows}, 2 * ({n} * {capacity} + q - {starts}[e]))")
+                    w.line(f"out = at(acc, ({n} - first) * WALK_PANELS * PANEL)")
+                    w.line(f"walk_list(wide, pairs, {starts}[e + block + 1] - q, b, step, block, out)")
+                with w.block(f"for {n} in range(first, last):"):
+                    self._wide_columns(w, group, last, axis, f"({n} - first) * WALK_PANELS * PANEL")
 
     def _sparse_columns(self, w: Writer, group: Group, product: Contract, right: str, last: str, axis: str | None) -> None:
-        words = self.sparse_words(product.left.tensor)
-        counts, rows_of, values, room = words[3], words[4], words[5], words[7]
+        _, _, _, counts, columns, _, room, _, _ = self.sparse_words(product.left.tensor)
         rows = tuple(str(s) for s in product.left.slots if s not in product.indices)
-        quiet = self.nothing_without_gradient(group)
+        w.line("acc = stack(WALK_PANELS * PANEL)")
         w.line(f"rows = {w.product_of_sizes(rows)}")
         w.line("blocks = (rows + 15) // 16")
         w.line("units = chunks * blocks")
@@ -215,37 +238,18 @@ class Products(Walks):
             self._chunk(w, right, last)
             w.line("first = unit % blocks * 16")
             with w.block("for row in range(first, least(rows, first + 16)):"):
-                w.line("total = 0")
-                with w.block("for t in range(threads):"):
-                    w.line(f"count = {counts}[t * rows + row]")
-                    place = f"(t * rows + row) * {room}"
-                    with w.block("if count > 0:"):
-                        self._walk_list(w, f"at({rows_of}, {place})", f"at({values}, {place})", "count", "total")
-                        w.line("total = total + count")
-                if not quiet:
-                    with w.block("if total == 0:"), w.block(f"for c in range(0, {SPARSE_PANELS} * PANEL, LANES):"):
-                        w.line("put(acc, c, F(0))")
-                with w.block("if total > 0:") if quiet else w.block("if True:"):
+                w.line(f"count = {counts}[row]")
+                with w.block("if count > 0:" if self.nothing_without_gradient(group) else "if True:"):
+                    w.line(f"walk_list(wide, at({columns}, 2 * row * {room}), count, b, step, 0, acc)")
                     self.decode(w, "row", rows, rows)
-                    self._wide_columns(w, group, last, axis)
+                    self._wide_columns(w, group, last, axis, "0")
 
-    def _wide_columns(self, w: Writer, group: Group, last: str, axis: str | None) -> None:
-        """The epilogue of up to SPARSE_PANELS panels."""
+    def _wide_columns(self, w: Writer, group: Group, last: str, axis: str | None, sums: str) -> None:
+        """The epilogue of the panels of a chunk."""
         with w.block("for p in range(wide):"):
             w.line("column = panel + p")
-            w.line(f"lanes = least(PANEL, {w.size(last)} - column * PANEL)")
-            variable = "c" if axis else "lane"
-            w.loops[last] = f"(column * PANEL + {variable})"
-            w.panels[last] = ("column", variable)
-            if axis is None:
-                with w.block("for lane in range(lanes):"):
-                    self.finish(w, group, "acc[p * PANEL + lane]")
-            else:
-                with w.block("for c in range(0, lanes, LANES):"):
-                    w.axis = axis
-                    self.finish(w, group, "vector(acc, p * PANEL + c)")
-                    w.axis = None
-            del w.panels[last]
+            w.line(f"width = least(PANEL, {w.size(last)} - column * PANEL)")
+            self._columns(w, group, last, axis, "column", f"{sums} + p * PANEL")
 
     def nothing_without_gradient(self, group: Group) -> bool:
         """Whether a row whose sum is 0 stays as it is (plain descent): then nothing is to be done for it."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from chainrule.formula.expr import elements, symbols
 from chainrule.kernels.expressions import Writer
 from chainrule.kernels.layout import Layout
-from chainrule.kernels.products import Products
+from chainrule.kernels.products import PACKED, Products
 from chainrule.kernels.schedule import (
     ENTRIES,
     SAMPLES,
@@ -142,7 +142,7 @@ class _ModuleWriter:
         indices = [i for i in self.walks.indices if i != self.program.samples]
         found = [f"size {i}" for i in indices] + [f"stride {i}" for i in self.walks.indices]
         for name in self.sparse:
-            found += [f"{name} capacity", f"{name} column room"]
+            found += [f"{name} {what}" for what in ("capacity", "room", "blocks", "block")]
         return found
 
     def _assign_buffers(self) -> dict[str, str]:
@@ -208,13 +208,15 @@ class _ModuleWriter:
             add(1, f"{names('tensor', name)} = {self._address(key, 'F')}")
         for name in self.walks.scratch:
             add(1, f"{names('tensor', name)} = {self._address(name, 'F')}")
+        packed = names("tensor", PACKED)
+        if any(packed in f.arguments for f in self.walks.functions):
+            add(1, f"{packed} = {self._address(PACKED, 'F')}")
         for tensor in program.inputs:
             source = names("tensor", f"{tensor.name} source")
             add(1, f"{source} = {self._address(f'{tensor.name} source', self.input_dtypes[tensor.name])}")
         for name in self.sparse:
             words = self.walks.sparse_words(name)
-            kinds = {"starts": "int64", "places": "int32", "values": "F", "column counts": "int64"}
-            kinds |= {"column rows": "int32", "column values": "F"}
+            kinds = {"starts": "int64", "places": "int32", "rows": "F", "counts": "int64", "columns": "F"}
             for word, (part, kind) in zip(words, kinds.items(), strict=False):
                 add(1, f"{word} = {self._address(f'{name} {part}', kind)}")
         add(1, f"order = {self._address('order', 'int64')}")
@@ -260,7 +262,9 @@ class _ModuleWriter:
             source = names("tensor", f"{tensor.name} source")
             if tensor.name in sources:
                 name = sources[tensor.name]
-                arguments = ["thread", "start", "stop", *self._list_arguments(name), source, "order", "batch_first"]
+                n = names("size", program.samples)
+                arguments = ["thread", "threads", "start", "stop", n, *self._list_arguments(name), source]
+                arguments += ["order", "batch_first", f"number[{ROWS}] - 1"]
                 self._add(2, f"{self._gather_name(name)}({', '.join(arguments)})")
                 continue
             indices = [i for i in tensor.indices if i != program.samples]
@@ -374,33 +378,41 @@ class _ModuleWriter:
     def _gather_lists(self, name: str) -> str:
         """The function that makes a sparse input's lists for the batch: along rows, and down columns."""
         sparse = self.sparse[name]
-        starts, places, values, counts, rows, column_values, capacity, room = self.walks.sparse_words(name)
+        starts, places, rows, counts, columns, capacity, room, blocks, block = self.walks.sparse_words(name)
         scalars = [self.names("scalar", s) for s in dict.fromkeys(symbols(sparse.value))]
         w = Writer(self.names, self.layouts)
-        w.loaded = {e.tensor: "F(source[e + q])" for e in elements(sparse.value)}
+        w.loaded = {e.tensor: "F(source[q])" for e in elements(sparse.value)}
         value = w.value(sparse.value)
-        down = any(isinstance(i, Contract) and i.indices == (self.program.samples,) and name in reads(i) for i in self.program)
-        arguments = ["thread", "start", "stop", *self.walks.sparse_words(name), "width", *scalars, "source", "order"]
+        samples = self.names("size", self.program.samples)
+        arguments = ["thread", "threads", "start", "stop", samples, *self.walks.sparse_words(name), "width", *scalars]
+        arguments += ["source", "order", "batch_first", "last_row"]
         lines = [
-            f"def {self._gather_name(name)}({', '.join([*arguments, 'batch_first'])}):",
-            f"    # the non-zeros of {name}",
-        ]
-        if down:
-            lines += ["    for c in range(width):", f"        {counts}[thread * width + c] = 0"]
-        lines += [
+            f"def {self._gather_name(name)}({', '.join(arguments)}):",
+            f"    # the non-zeros of {name}: of the thread's rows, and of its blocks of columns",
             "    for n in range(start, stop):",
-            f"        e = {starts}[order[batch_first + n]]",
-            f"        count = {starts}[order[batch_first + n] + 1] - e",
-            "        for q in range(count):",
-            f"            {values}[n * {capacity} + q] = {value}",
+            # The data set lies in slow memory, in no order: begin to bring the rows that come next.
+            f"        e = order[least(batch_first + n + {AHEAD}, last_row)] * {blocks}",
+            f"        for q in range({starts}[e], {starts}[e + {blocks}], 16):",
+            f"            prefetch({places}, q)",
+            "            prefetch(source, q)",
+            f"        prefetch({starts}, order[least(batch_first + n + 2 * {AHEAD}, last_row)] * {blocks})",
+            f"        e = order[batch_first + n] * {blocks}",
+            f"        first = {starts}[e]",
+            f"        for q in range(first, {starts}[e + {blocks}]):",
+            f"            put_pair({rows}, n * {capacity} + q - first, int64({places}[q]), {value})",
         ]
-        if down:
+        if any(isinstance(i, Contract) and i.indices == (self.program.samples,) and name in reads(i) for i in self.program):
             lines += [
-                "        for q in range(count):",
-                f"            c = thread * width + int64({places}[e + q])",
+                f"    first = {blocks} * thread // threads",
+                f"    last = {blocks} * (thread + 1) // threads",
+                f"    for c in range(first * {block}, least(width, last * {block})):",
+                f"        {counts}[c] = 0",
+                f"    for n in range({samples}):",
+                f"        e = order[batch_first + n] * {blocks}",
+                f"        for q in range({starts}[e + first], {starts}[e + last]):",
+                f"            c = int64({places}[q])",
                 f"            slot = {counts}[c]",
-                f"            {rows}[c * {room} + slot] = n",
-                f"            {column_values}[c * {room} + slot] = {values}[n * {capacity} + q]",
+                f"            put_pair({columns}, c * {room} + slot, n, {value})",
                 f"            {counts}[c] = slot + 1",
             ]
         return "\n".join(lines)
@@ -440,6 +452,8 @@ def _conflict(first: tuple[str, set[str], set[str]], second: tuple[str, set[str]
         return False
     return bool(first[2] & (second[1] | second[2]) or first[1] & second[2])
 
+
+AHEAD = 4  # rows: some 20 µs of work, more than the slowest memory takes
 
 _GATHER = """\
 def gather(start, stop, width, stride, order, batch_first, source, batch):

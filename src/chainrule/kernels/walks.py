@@ -72,7 +72,7 @@ class Walks:
 
     def sparse_words(self, name: str) -> list[str]:
         """What a sparse input's lists are called: see products.py."""
-        parts = ("starts", "places", "values", "column counts", "column rows", "column values", "capacity", "column room")
+        parts = ("starts", "places", "rows", "counts", "columns", "capacity", "room", "blocks", "block")
         return [self.names("tensor", f"{name} {part}") for part in parts]
 
     @property
