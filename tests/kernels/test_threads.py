@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import os
+import platform
+import subprocess
+import sys
 import threading
 import time
+from contextlib import contextmanager
+from pathlib import Path
 
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
+from llvmlite import ir
 
+from chainrule.kernels import threads as teams
 from chainrule.kernels.compile import compile_source
-from chainrule.kernels.threads import ARRIVED, CONTROL_NAMES, CONTROL_WORDS, GENERATION, PROGRESS, STOP, run_team
+from chainrule.kernels.host import host
+from chainrule.kernels.threads import (
+    ARRIVED,
+    CONTROL_NAMES,
+    CONTROL_WORDS,
+    CROWDED,
+    GENERATION,
+    PROGRESS,
+    SLEEPERS,
+    STOP,
+    build_barrier,
+    run_team,
+)
 
 # Each thread writes its own word, meets the others, and counts what it does not find in theirs.
 MEETING = """
-@kernel
 def meet(thread, threads, words, wrong, rounds, control):
     for r in range(1, rounds + 1):
         words[thread] = r
@@ -31,7 +50,6 @@ def epoch(thread, threads, address, number, scalar, control):
 
 # Steps until it is told to stop; one thread decides, all follow.
 STEPPING = """
-@kernel
 def decide(control):
     if load(control, STOP) != 0:
         store(control, DECIDED, 1)
@@ -75,17 +93,16 @@ def caller(text, threads, rounds, *arrays):
     return call, control, results
 
 
-def meet(threads, rounds):
+def meet(threads, rounds, crowded=0):
     words, wrong = np.zeros(threads, dtype=np.int64), np.zeros(threads, dtype=np.int64)
     call, control, _ = caller(MEETING, threads, rounds, words, wrong)
+    control[CROWDED] = crowded
     run_team(call, threads, nothing, nothing)
     return words, wrong, control
 
 
 def test_control_words_lie_on_cache_lines_of_their_own():
-    from chainrule.kernels import threads
-
-    places = [getattr(threads, name) for name in CONTROL_NAMES]
+    places = [getattr(teams, name) for name in CONTROL_NAMES]
     assert sorted(places) == list(range(0, 8 * len(places), 8))
     assert CONTROL_WORDS == 8 * len(places)
 
@@ -100,6 +117,16 @@ def test_all_meet(threads):
     assert control[GENERATION] == (2 * rounds if threads > 1 else 0)
 
 
+@pytest.mark.parametrize("threads", [2, 2 * (os.cpu_count() or 1) + 1])
+def test_all_meet_where_all_waiting_is_asleep(threads):
+    """As on crowded cores, and for more threads than cores: nobody is left asleep, and nobody counted twice."""
+    rounds = 300
+    words, wrong, control = meet(threads, rounds, crowded=10**9)
+    assert not wrong.any() and np.all(words == rounds)
+    assert control[ARRIVED] == control[SLEEPERS] == 0
+    assert control[GENERATION] == 2 * rounds
+
+
 def test_two_teams_at_once():
     wrong = []
     callers = [threading.Thread(target=lambda: wrong.append(meet(2, 300)[1])) for _ in range(2)]
@@ -108,6 +135,128 @@ def test_two_teams_at_once():
     for one in callers:
         one.join()
     assert len(wrong) == 2 and not np.any(wrong)
+
+
+PATHS = os.pathsep.join([str(Path(teams.__file__).parents[2]), str(Path(__file__).parents[2])])
+
+
+def test_two_teams_in_two_processes():
+    code = """
+from tests.kernels.test_threads import meet
+words, wrong, control = meet(2, 3000)
+assert not wrong.any() and (words == 3000).all()
+"""
+    environment = {**os.environ, "PYTHONPATH": PATHS}
+    running = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(2)]
+    assert [process.wait(60) for process in running] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("machine", "triple", "futex", "wanted", "unwanted"),
+    [
+        ("x86_64", "x86_64-unknown-linux-gnu", 202, ["lock", "pause", "syscall", "sched_yield"], []),
+        ("aarch64", "aarch64-unknown-linux-gnu", 98, ["ldaxr", "yield", "syscall", "sched_yield"], []),
+        ("arm64", "arm64-apple-darwin", None, ["ldaxr", "yield", "_sched_yield"], ["syscall"]),
+    ],
+)
+def test_code_for_other_machines(monkeypatch, machine, triple, futex, wanted, unwanted):
+    """Cross-compiled: the code is read, not run."""
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(teams, "FUTEX", futex)
+    module = ir.Module()
+    module.triple = triple
+    build_barrier(module).linkage = "external"
+    target = llvm.Target.from_triple(triple).create_target_machine(opt=3)
+    code = target.emit_assembly(llvm.parse_assembly(str(module)))
+    assert all(word in code for word in wanted)
+    assert not any(word in code for word in unwanted)
+
+
+# Thread t works on a number of its own, then all meet: `number[0]` square roots a step.
+STEPS = """
+def work(x, n):
+    a = x[0]
+    for i in range(n):
+        a = sqrt(a + x[1])
+    x[0] = a
+
+def steps(thread, threads, x, times, n, rounds, control):
+    last = clock()
+    for r in range(rounds):
+        work(at(x, 64 * thread), n)
+        barrier(control, threads)
+        if thread == 0:
+            now = clock()
+            times[r] = now - last
+            last = now
+
+def epoch(thread, threads, address, number, scalar, control):
+    steps(thread, threads, F_at(address[0]), int64_at(address[1]), number[0], number[1], control)
+    return 0
+"""
+
+
+def step_times(threads, roots, rounds):
+    """What each step took, in µs."""
+    entry = compile_source(STEPS, "float32").entry
+    x, ticks = np.ones(64 * threads, np.float32), np.zeros(rounds, np.int64)
+    address, number = np.array([x.ctypes.data, ticks.ctypes.data]), np.array([roots, rounds])
+    control = np.zeros(CONTROL_WORDS, np.int64)
+
+    def call(thread):
+        entry(thread, threads, address.ctypes.data, number.ctypes.data, None, control.ctypes.data)
+
+    start = time.perf_counter()
+    run_team(call, threads, nothing, nothing)
+    return ticks * (1e6 * (time.perf_counter() - start) / ticks.sum())
+
+
+@contextmanager
+def every_core_busy():
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(host().cores)]
+    try:
+        time.sleep(0.5)
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not teams.FUTEX, reason="without sleep, a busy core is shared slice by slice")
+@pytest.mark.parametrize(
+    ("roots", "rounds", "measure"),
+    [
+        (2_000, 10_000, lambda times: np.percentile(times, 99)),  # 11 µs a step on a Zen 3
+        (2_000, 10_000, np.mean),
+        (8_000, 10_000, np.mean),  # 43 µs: one step in a hundred meets the end of a time slice
+        (80_000, 2_000, np.mean),
+    ],
+)
+def test_busy_cores_are_shared_fairly(roots, rounds, measure):
+    """With a busy process on each core, a step takes at most three times its fair share: twice its time alone."""
+    threads = host().cores
+    fair = 2 * np.median(step_times(1, roots, rounds))
+    shares = []
+    with every_core_busy():
+        for _ in range(3):
+            shares.append(measure(step_times(threads, roots, rounds)) / fair)
+    # The middle one: other work on the machine comes and goes.
+    assert sorted(shares)[1] <= 3, shares
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not teams.FUTEX, reason="without sleep, a busy core is shared slice by slice")
+def test_a_team_on_busy_cores_meets_few_more_time_slices_than_one_thread():
+    """Steps of 430 µs: every tenth meets the end of a slice, for a thread that waits for nobody as well."""
+    with every_core_busy():
+        pairs = [
+            [np.percentile(step_times(threads, 80_000, 2_000), 99) for threads in (host().cores, 1)] for _ in range(3)
+        ]
+    assert sorted(team / one for team, one in pairs)[1] <= 3, pairs
 
 
 def test_stop_reaches_all_at_the_same_step():

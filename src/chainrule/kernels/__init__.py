@@ -1,13 +1,21 @@
 """Chapter 5: from instructions to machine code.
 
-host.py         vector width, registers, cache sizes, cores of this machine
+schedule.py     Program → groups of instructions, and who does which part
 layout.py       where an entry of a tensor lies in memory
 expressions.py  formulas → lines of Python
-source.py       Program → one module of Python loops, which a person can open and read
+walks.py        groups → functions: maps, sums, and what ends every walk
+products.py     groups → functions: products in tiles, or along lists of non-zeros
+source.py       all of it as one module, a text that a person can open and read
+
+translate.py    that text → LLVM instructions
+builtins.py     the names that it may call
 tile.py         the microkernel: a tile of a matrix product in registers
+sparse.py       its sibling for lists of non-zeros
 scalars.py      exp, log, tanh, …: what each compiles to, and how exact it is
 threads.py      a team of threads, its barrier and its control words
-target.py       Numba, cut down to typing and lowering
+host.py         vector width, registers, cache sizes, cores of this machine
+
 compile.py      text → object code, kept in a cache
+lists.py        rows of a data set as lists of their non-zeros
 native.py       the runner: buffers, arguments, one call an epoch and thread
 """

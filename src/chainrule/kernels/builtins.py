@@ -1,10 +1,10 @@
 """The names that generated text may call, and the instructions that each becomes.
 
-    numbers   F(x) float64(x) int64(x)   select(condition, yes, no)   least(a, b)   exp log tanh … (scalars.py)
-    memory    F_at(address) …            at(pointer, i)               stack(count)  same(pointer)
-    vectors   vector(p, i)  put(p, i, v) spread(x)  lanes_from(i)  first_lanes(count)  sum_lanes max_lanes min_lanes
-    products  tile(…) (tile.py)          walk_list(wide, …) put_pair(pairs, e, place, value) (sparse.py)
-    threads   barrier load store (threads.py)   clock()
+numbers   F(x) float64(x) int64(x)  select(condition, yes, no)  least(a, b)  exp log tanh … (scalars.py)
+memory    F_at(address) uint8_at …  at(pointer, i)  stack(count) stack_int64(count)  prefetch(pointer, i)
+vectors   vector(p, i)  put(p, i, v)  spread(x)  lanes_from(i)  first_lanes(count)  sum_lanes max_lanes min_lanes
+products  tile(…) (tile.py)  walk_list(wide, …) put_pair(pairs, e, place, value) (sparse.py)
+threads   barrier load store (threads.py)  clock()
 """
 
 from __future__ import annotations
@@ -220,8 +220,8 @@ def _put_pair(t: FunctionTranslator, arguments: list[ir.Value]) -> None:
     """`put_pair(pairs, e, place, value)`: entry e of a list."""
     pairs, e, place, value = arguments
     word = ir.IntType(8 * _item_bytes(t))
-    pair = t.builder.gep(pairs, [t.builder.shl(e, INT(1))])
-    whole = place if word == INT else t.builder.trunc(place, word)
+    pair = t.builder.gep(pairs, [t.builder.shl(_whole(e), INT(1))])
+    whole = _whole(place) if word == INT else t.builder.trunc(_whole(place), word)
     t.builder.store(whole, t.builder.bitcast(pair, word.as_pointer()))
     t.builder.store(t.cast(value, t.number), t.builder.gep(pair, [INT(1)]))
 
@@ -239,8 +239,6 @@ def _store(t: FunctionTranslator, arguments: list[ir.Value]) -> None:
 def _clock(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value:
     """The time-stamp counter: it ticks evenly on current machines, and reading it costs some 20 cycles."""
     return t.builder.call(scalars.declare(t.builder.module, "llvm.readcyclecounter", INT, []), [])
-
-
 
 
 def _prefetch(t: FunctionTranslator, arguments: list[ir.Value]) -> None:

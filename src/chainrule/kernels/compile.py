@@ -1,6 +1,6 @@
 """Generated text → a compiled `epoch`, kept in a cache that later processes load.
 
-    text ──translate.py──▶ LLVM module ──LLVM──▶ object code ──▶ cache file, loaded, called
+text ──translate.py──▶ LLVM module ──LLVM──▶ object code ──▶ cache file, loaded, called
 """
 
 from __future__ import annotations
@@ -167,7 +167,8 @@ def optimized_module(text: str, dtype: str, entry: str = "epoch", path: str = "<
     """A text as LLVM's optimizer leaves it: what the object code is emitted from, to be looked at."""
     shape = tile_shape(dtype)
     constants = {name: getattr(threads, name) for name in threads.CONTROL_NAMES}
-    constants |= {"TILE_ROWS": shape.rows, "PANEL": shape.panel, "LANES": shape.lanes, "WALK_PANELS": walk_panels(shape), "LINE": 64 // ITEM_BYTES[dtype], "INFINITY": math.inf}
+    constants |= {"TILE_ROWS": shape.rows, "PANEL": shape.panel, "LANES": shape.lanes, "INFINITY": math.inf}
+    constants |= {"WALK_PANELS": walk_panels(shape), "LINE": 64 // ITEM_BYTES[dtype]}
     builtins = make_builtins(dtype, shape)
     made = translate(text, NUMBERS[dtype], shape.lanes, builtins, constants, entry, path)
     try:

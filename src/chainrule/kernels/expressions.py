@@ -43,7 +43,7 @@ SCALAR_NAMES = {"max": "maximum", "min": "minimum"}
 # Names that the module's own code uses; a tensor or index of that name gets a number.
 TAKEN = frozenset(
     """
-    thread threads start stop unit units block blocks row rows last first width lane lanes panel panels wide left acc
+    p value found number thread threads start stop unit units block blocks row rows last first width lane lanes panel panels wide left acc
     acc_2 out step s q total address number scalar control order source tile barrier load store kernel stack select at
     same F TILE_ROWS PANEL LANES math r c b e g t n count counts capacity length place slot samples batch sums watch
     gather deliver epoch INFINITY STOP PROGRESS FAILED DECIDED vector put spread lanes_from first_lanes sum_lanes
@@ -52,6 +52,10 @@ TAKEN = frozenset(
     erf sin cos floor maximum minimum power float64 int64 tail
     """.split()
 )
+
+
+# Names that are made as they are needed: new values, values read once, parts of an expression, functions.
+_OWN = re.compile(r"\w*_new|\w*_value|total_\d+|local_\d+|gather_\w*|step_\d+_\w*|size_\w*|stride_\w*")
 
 
 class Names:
@@ -65,11 +69,13 @@ class Names:
         """`kind` is "tensor", "index", "size", "stride" or "scalar"."""
         if (kind, name) not in self._given:
             wanted = re.sub(r"\W", "_", name.replace("'", "_p").replace("∑", "sum"))
-            wanted = {"size": f"size_{wanted}", "stride": f"stride_{wanted}", "index": f"{wanted}_"}.get(kind, wanted)
             if not wanted.isascii():
                 wanted = "".join(c if c.isascii() else f"u{ord(c):x}" for c in wanted)
             if wanted[0].isdigit():
                 wanted = "_" + wanted
+            if _OWN.fullmatch(wanted):
+                wanted += "_"
+            wanted = {"size": f"size_{wanted}", "stride": f"stride_{wanted}", "index": f"{wanted}_"}.get(kind, wanted)
             result, number = wanted, 2
             while result in self._taken or keyword.iskeyword(result):
                 result, number = f"{wanted}_{number}", number + 1
@@ -171,7 +177,7 @@ class Writer:
         if re.fullmatch(r"\w+|F\([^()]*\)", code):
             return code
         self.locals += 1
-        name = f"t{self.locals}"
+        name = f"local_{self.locals}"
         self.line(f"{name} = {code}")
         return name
 

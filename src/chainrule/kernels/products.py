@@ -218,7 +218,8 @@ class Products(Walks):
             with w.block(f"for first in range(start, stop, {ROWS_AT_ONCE}):"):
                 w.line(f"last = least(stop, first + {ROWS_AT_ONCE})")
                 with w.block(f"for block in range({blocks}):"), w.block(f"for {n} in range(first, last):"):
-                    w.line(f"e = order[batch_first + {n}] * {blocks}")
+                    # Of a prediction, the batch's own rows have lists; of a training, the data set's.
+                    w.line(f"e = {n} * ({blocks} + 1)" if self.in_batch else f"e = order[batch_first + {n}] * {blocks}")
                     w.line(f"q = {starts}[e + block]")
                     w.line(f"pairs = at({rows}, 2 * ({n} * {capacity} + q - {starts}[e]))")
                     w.line(f"out = at(acc, ({n} - first) * WALK_PANELS * PANEL)")

@@ -126,7 +126,9 @@ class Lane:
 
     def of(self, number: Lane | float) -> Lane:
         """A constant as a Lane; a Lane as it is."""
-        return number if isinstance(number, Lane) else Lane(self.builder, _constant(self.value.type, number), self.format)
+        if isinstance(number, Lane):
+            return number
+        return Lane(self.builder, _constant(self.value.type, number), self.format)
 
     def integer(self, number: int) -> ir.Constant:
         """A constant whole number of the format's width, for each lane."""

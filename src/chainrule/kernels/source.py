@@ -106,7 +106,7 @@ class _ModuleWriter:
     parts: list[str] = field(default_factory=list)
 
     def run(self) -> Module:
-        self.walks = Products(self.program, self.layouts, self.sparse)
+        self.walks = Products(self.program, self.layouts, self.sparse, in_batch=self._delivers())
         self.names = self.walks.names
         self.buffers = self._assign_buffers()
         for group in self.groups:
@@ -376,7 +376,38 @@ class _ModuleWriter:
         return f"gather_{self.names('tensor', name)}"
 
     def _gather_lists(self, name: str) -> str:
-        """The function that makes a sparse input's lists for the batch: along rows, and down columns."""
+        """The function that makes a sparse input's lists for the batch."""
+        return self._lists_of_numbers(name) if self._delivers() else self._lists_of_lists(name)
+
+    def _lists_of_numbers(self, name: str) -> str:
+        """For a prediction: along rows, from rows of all numbers."""
+        sparse = self.sparse[name]
+        starts, _, rows, _, _, capacity, _, blocks, block = self.walks.sparse_words(name)
+        scalars = [self.names("scalar", s) for s in dict.fromkeys(symbols(sparse.value))]
+        w = Writer(self.names, self.layouts)
+        w.loaded = {e.tensor: "number" for e in elements(sparse.value)}
+        samples = self.names("size", self.program.samples)
+        arguments = ["thread", "threads", "start", "stop", samples, *self.walks.sparse_words(name), "width", *scalars]
+        arguments += ["source", "order", "batch_first", "last_row"]
+        return "\n".join(
+            [
+                f"def {self._gather_name(name)}({', '.join(arguments)}):",
+                f"    # the non-zeros of {name}; what is 0 is written too, and written over",
+                "    for n in range(start, stop):",
+                "        row = (batch_first + n) * width",
+                "        e = 0",
+                f"        for block in range({blocks}):",
+                f"            {starts}[n * ({blocks} + 1) + block] = e",
+                f"            for c in range(block * {block}, least(width, (block + 1) * {block})):",
+                "                number = F(source[row + c])",
+                f"                put_pair({rows}, n * {capacity} + e, c, {w.value(sparse.value)})",
+                "                e = e + int64(number != F(0))",
+                f"        {starts}[n * ({blocks} + 1) + {blocks}] = e",
+            ]
+        )
+
+    def _lists_of_lists(self, name: str) -> str:
+        """For training: along rows and down columns, from the lists of the data set (lists.py)."""
         sparse = self.sparse[name]
         starts, places, rows, counts, columns, capacity, room, blocks, block = self.walks.sparse_words(name)
         scalars = [self.names("scalar", s) for s in dict.fromkeys(symbols(sparse.value))]

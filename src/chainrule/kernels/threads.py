@@ -57,16 +57,17 @@ def build_barrier(module: ir.Module) -> ir.Function:
     comes before those that compute all the time. To sleep always would cost some 45 µs a wait on idle cores.
 
     Measured with two threads and two busy processes on two cores, 10,000 steps (2,000 of 430 µs). The fair share is
-    twice a step's time on idle cores; given are mean / fair share, best to worst of three runs:
+    twice a step's time on idle cores; given are mean / fair share, best to worst of three runs and more:
 
         step     only spin and yield   with sleep
-        2 µs         1.8 … 3.2         1.4 … 1.5
+        2 µs         1.8 … 3.2         1.3 … 1.5
         11 µs        2.2 … 3.8         1.2
-        43 µs        7.8 … 17          1.2
-        430 µs       2.7 … 4.2         1.2
+        43 µs        7.8 … 17          1.1 … 1.2
+        430 µs       2.7 … 4.2         1.1 … 1.3
 
-    The 99th percentile is 0.6 to 1.8 fair shares at 2 µs and 11 µs (before: up to 180). From 40 µs a step on, one step
-    in a hundred meets the end of a time slice, whatever a barrier does: there it is one or two slices.
+    The 99th percentile is 0.6 to 1.8 fair shares up to 11 µs a step (before: up to 180), and 1.9 at 4.4 ms. Between,
+    one step in a hundred and more meets the end of a time slice of 4 ms, whatever a barrier does: at 430 µs it is 5
+    fair shares for one thread that waits for nobody, and 7 to 10 for two.
     """
     name = "chainrule_barrier"
     if name in module.globals:

@@ -245,12 +245,12 @@ class FunctionTranslator:
 
     def value(self, node: ast.expr) -> ir.Value:
         match node:
-            case ast.Constant(bool()):
-                return BOOL(int(node.value))
-            case ast.Constant(int()):
-                return INT(node.value)
-            case ast.Constant(float()):
-                return FLOAT64(node.value)
+            case ast.Constant(bool(truth)):
+                return BOOL(int(truth))
+            case ast.Constant(int(whole)):
+                return INT(whole)
+            case ast.Constant(float(number)):
+                return FLOAT64(number)
             case ast.Name(name):
                 return self.load_name(node, name)
             case ast.BinOp(left, operator, right):
@@ -429,6 +429,8 @@ def splat(builder: ir.IRBuilder, value: ir.Value, kind: ir.VectorType) -> ir.Val
 
 
 _FLOAT_OPERATORS: dict[type, str] = {ast.Add: "fadd", ast.Sub: "fsub", ast.Mult: "fmul", ast.Div: "fdiv"}
-_INT_OPERATORS: dict[type, str] = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.FloorDiv: "udiv", ast.Mod: "urem"}
+_INT_OPERATORS: dict[type, str] = {
+    ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.FloorDiv: "udiv", ast.Mod: "urem",
+}  # fmt: skip
 _FOLD = {"add": add, "sub": sub, "mul": mul, "udiv": floordiv, "urem": mod}
 _RELATIONS: dict[type, str] = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}

@@ -38,6 +38,7 @@ class Walks:
     program: Program
     layouts: Layouts
     sparse: Mapping[str, SparseInput]
+    in_batch: bool = False  # whether the lists of sparse inputs are made batch by batch, from all numbers
     names: Names = field(default_factory=Names)
     functions: list[Function] = field(default_factory=list)
     scratch: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = field(default_factory=dict)
@@ -293,14 +294,23 @@ class Walks:
             elif runs_along(layout, out.slots, w.axis):
                 w.line(f"put({copy}, {w.offset(layout, out.slots)}, {value})")
             else:
-                axis, base = w.axis, w.loops[w.axis]
-                with w.block(f"for lane in range(least(LANES, {w.size(self.size_of(out, axis))} - {base})):"):
-                    w.axis, w.loops[axis] = None, f"({base} + lane)"
-                    panels = w.panels.pop(axis, None)
-                    w.line(f"{copy}[{w.offset(layout, out.slots)}] = {pointer}[{place} + lane]")
-                    w.axis, w.loops[axis] = axis, base
-                    if panels is not None:
-                        w.panels[axis] = panels
+                self._scatter(w, out, layout, copy, f"{pointer}[{place} + lane]")
+
+    def _scatter(self, w: Writer, out: Element, layout: Layout, copy: str, code: str) -> None:
+        """Write LANES entries to a copy in which they do not lie side by side."""
+        assert w.axis is not None
+        axis, base, panels = w.axis, w.loops[w.axis], w.panels.pop(w.axis, None)
+        w.axis, w.loops[axis] = None, f"({base} + lane)"
+        w.line(f"lanes = {w.size(self.size_of(out, axis))} - {base}")
+        store = f"{copy}[{w.offset(layout, out.slots)}] = {code}"
+        # With a constant end it becomes a store a lane; else LLVM would make masks and branches of it.
+        with w.block("if lanes >= LANES:"), w.block("for lane in range(LANES):"):
+            w.line(store)
+        with w.block("else:"), w.block("for lane in range(lanes):"):
+            w.line(store)
+        w.axis, w.loops[axis] = axis, base
+        if panels is not None:
+            w.panels[axis] = panels
 
     # sums
 

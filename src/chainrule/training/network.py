@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -38,6 +39,9 @@ from chainrule.training.bind import bind
 from chainrule.training.initial import initial_values
 from chainrule.training.vocabulary import Rule, accuracy_of, hyper_name, update_rule, vocabulary
 from chainrule.training.watch import History
+
+if TYPE_CHECKING:
+    from chainrule.training.prediction import Prediction
 
 DTYPES = ("float32", "float64")
 DEFAULT_RULE = "gradient_descent"
@@ -90,6 +94,7 @@ class Network:
         self._sizes = Sizes(system)
         for index, size in (sizes or {}).items():
             self._sizes.learn(index, size, say("training.from_sizes"))
+        self.changes = 0  # how often the weights changed
         self._kept: dict[str, Array] = {}  # parameters and, once trained, the states of the update rule
 
     # what it is
@@ -139,30 +144,31 @@ class Network:
         if not self._sizes.missing():
             self._start()
         self._kept.update(arrays)
+        self.changes += 1
 
     def _start(self) -> None:
         """Draw the parameters that have no values yet."""
         known = self._sizes.require()
         if any(p.name not in self._kept for p in self.system.parameters):
             self._kept = initial_values(self.system, known, self.seed, self.dtype) | self._kept
+            self.changes += 1
 
     # what it computes
 
-    def _forward(self, *, loss: bool) -> Program:
-        cache = self.__dict__.setdefault("_forward_programs", {})
-        if loss not in cache:
-            cache[loss] = lower_prediction(self.system, loss=loss)
-        program: Program = cache[loss]
-        return program
+    @cached_property
+    def _prediction(self) -> Prediction:
+        from chainrule.training.prediction import Prediction
+
+        return Prediction(self, lower_prediction(self.system))
 
     def _run(self, program: Program, arrays: Mapping[str, Array], **hyper: float) -> dict[str, Array]:
         self._start()
         rows = len(next(iter(arrays.values()))) if arrays else 1
         sizes = {**self._sizes.known, self.system.samples: rows}
         cast = {n: a.astype(self.dtype, copy=False) if a.dtype.kind != "i" else a for n, a in arrays.items()}
-        return run(program, {**cast, **self._kept}, sizes, self._hyper_values(program, hyper))
+        return run(program, {**cast, **self._kept}, sizes, self.hyper_values(program, hyper))
 
-    def _hyper_values(self, program: Program, given: Mapping[str, float]) -> dict[str, float]:
+    def hyper_values(self, program: Program, given: Mapping[str, float]) -> dict[str, float]:
         """The values of a program's hyper-parameters. Raises: SettingError for one without a value."""
         known = {n: float(v) for n, v in program.defaults.items()} | self.hyper | dict(given)
         for name in program.hyper:
@@ -181,8 +187,13 @@ class Network:
         """
         if self.system.output is None:
             raise FormulaError(say("training.no_output"))
+        if len(data) == 1 and not named and (quick := self._prediction.quick(self, data[0])) is not None:
+            return quick
         arrays = self.bind(data, named, ("input",))
-        program = self._forward(loss=False)
+        self._start()
+        if (fast := self._prediction.compiled(self, arrays)) is not None:
+            return fast
+        program = self._prediction.program
         rows = len(next(iter(arrays.values()))) if arrays else 1
         parts = [
             self._run(program, {n: a[start : start + PREDICT_ROWS] for n, a in arrays.items()})[self.system.output]
@@ -205,6 +216,8 @@ class Network:
         rows = len(next(iter(arrays.values())))
         # A loss that itself sums over the samples needs them all at once.
         together = self.system.loss is not None and not self.system.is_sampled(self.system.loss)
+        if not together and (means := self._evaluated(program, arrays)) is not None:
+            return {("loss" if n == self.system.loss else n): mean for n, mean in means.items()}
         chunk = rows if together else PREDICT_ROWS
         totals: dict[str, float] = dict.fromkeys(program.watched, 0.0)
         for start in range(0, rows, chunk):
@@ -214,6 +227,12 @@ class Network:
                 share = len(next(iter(part.values()))) if out[name].ndim == 0 else 1
                 totals[name] += float(np.sum(out[name], dtype=np.float64)) * share
         return {("loss" if n == self.system.loss else n): total / rows for n, total in totals.items()}
+
+    def _evaluated(self, program: Program, arrays: Mapping[str, Array]) -> dict[str, float] | None:
+        from chainrule.training.prediction import evaluate_compiled
+
+        self._start()
+        return evaluate_compiled(self, program, arrays) if arrays else None
 
     def metrics(self, arrays: Mapping[str, Array]) -> dict[str, Expr]:
         """What is reported beside the loss: the accuracy, where targets are classes."""
@@ -315,7 +334,7 @@ class Network:
         """Hyper-parameters by the notation's names, with their values. Raises: SettingError for unknown ones."""
         known = dict.fromkeys((*program.hyper, *program.defaults, *self.hyper), 0.0)
         values = {hyper_name(n, known): float(v) for n, v in given.items()}
-        return self._hyper_values(program, values)
+        return self.hyper_values(program, values)
 
     # keeping
 
@@ -334,6 +353,7 @@ class Network:
     def keep(self, arrays: Mapping[str, Array]) -> None:
         """Take over parameters and states from a training."""
         self._kept.update(arrays)
+        self.changes += 1
 
     def __repr__(self) -> str:
         shapes = ", ".join(

@@ -1,0 +1,17 @@
+"""How fast chainrule is, beside its peers and beside the machine's own limits. `make bench`, `make bench CASE=A`.
+
+    cases      what is measured: one row per case, with its goals
+    data       the data sets and first weights that all sides share
+    sides/     each library, written as its own documentation would write it
+    programs/  whole processes: start, import, load, train, test, save
+    floor      what the machine can do at best: multiply-adds, reads, copies
+    flops      what a network needs at least, counted from its formulas
+    worker     a child process: one side of one case, timed when asked
+    runner     asks the children in turn, round after round
+    processes  times whole processes
+    report     medians, ratios, shares: text and JSON
+    picture    the ratios as bars
+    growth     the second table: how cost grows. `make bench-growth`
+
+README.md says how the numbers are made and what they do not say.
+"""

@@ -1,0 +1,221 @@
+"""The compiled forward pass: many rows on all cores, or one row in a few microseconds.
+
+The slow twin is the interpreter (program/interpret.py), and tests compare the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from chainrule.formula.evaluate import Array, evaluate
+from chainrule.formula.expr import Element, Expr, Size, Symbol, transform, walk
+from chainrule.kernels.compile import Compiled, compile_source, pointer
+from chainrule.kernels.host import host, tile_shape
+from chainrule.kernels.layout import Layout, Room
+from chainrule.kernels.lists import BLOCK, density
+from chainrule.kernels.native import SPARSE_DENSITY, SPARSE_WIDTH, aligned
+from chainrule.kernels.schedule import ENTRIES, copy_name, schedule
+from chainrule.kernels.source import BATCH, FIRST_NUMBER, FIRST_STEP, LAST_STEP, ROWS, Module, write_module
+from chainrule.kernels.threads import CONTROL_WORDS, run_team
+from chainrule.program.instructions import Program
+
+CHUNK = 384  # rows of a step: 64 tiles of 6 rows
+ROWS_PER_THREAD = 64  # below this a second thread costs more than it brings: it takes 50 µs to start
+
+
+def predictable(program: Program) -> bool:
+    """Whether a program's output is one row a sample that depends on that sample alone."""
+    output = program.output
+    if output is None or program.update or program.watched or not program.inputs:
+        return False
+    indices = program.tensors[output].indices
+    by_sample = bool(indices) and indices[0] == program.samples and program.tensors[output].role == "computed"
+    alone = all(group.by != ENTRIES for group in schedule(program))
+    counts = any(Size(program.samples) in set(walk(value)) for _, value in program.scalars)
+    return by_sample and alone and not counts
+
+
+@dataclass
+class _Step:
+    """One compiled forward pass and the memory it works in, for batches of at most `rows` rows.
+
+    What a call changes are some words of `address` and `numbers`; all else is made once, since a prediction of one row
+    takes no longer than ten small NumPy calls.
+    """
+
+    module: Module
+    compiled: Compiled
+    rows: int = 0
+    memory: dict[str, Array] = field(default_factory=dict)
+    address: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    numbers: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    words: tuple[object, ...] = ()
+    places: dict[str, int] = field(default_factory=dict)
+
+
+class Predictor:
+    """The output of a program for rows of input, with weights that `load` brings."""
+
+    def __init__(self, program: Program, sizes: Mapping[str, int], dtype: str, hyper: Mapping[str, float]):
+        self.program, self.sizes = program, dict(sizes)
+        self.dtype, self.dtype_name = np.dtype(dtype), dtype
+        self.room = Room.of(tile_shape(dtype), dtype)
+        self.output = program.tensors[program.output or ""]
+        self.shape = tuple(self.sizes[i] for i in self.output.indices[1:])
+        self.scalars = self._scalars(hyper)
+        self.weights: dict[str, Array] = {}
+        self.steps: dict[object, _Step] = {}
+        self.control = aligned(CONTROL_WORDS, np.dtype(np.int64))
+        self.order = np.arange(CHUNK, dtype=np.int64)
+        self.table = self.scalars
+
+    def load(self, kept: Mapping[str, Array]) -> None:
+        """Take over weights."""
+        self.weights = {t.name: kept[t.name] for t in self.program.kept}
+        for step in self.steps.values():
+            self._load(step)
+
+    def __call__(self, arrays: Mapping[str, Array], threads: int | None = None) -> Array:
+        """One row of output per row of the inputs: contiguous arrays of uint8, int64, float32 or float64."""
+        rows = len(next(iter(arrays.values())))
+        batch = rows if rows < CHUNK else CHUNK
+        step = self._step(arrays, batch)
+        result = np.empty((rows, *self.shape), dtype=self.dtype)
+        if rows > CHUNK:
+            self._many(step, rows)
+        else:
+            step.numbers[:FIRST_NUMBER] = rows, batch, 0, 1
+        address = step.address
+        address[step.places["result"]] = result.__array_interface__["data"][0]
+        for name, array in arrays.items():
+            address[step.places[name]] = array.__array_interface__["data"][0]
+        if threads is None:
+            threads = 1 if rows < 2 * ROWS_PER_THREAD else min(host().cores, rows // ROWS_PER_THREAD)
+        if threads == 1:
+            step.compiled.entry(0, 1, *step.words)
+        else:
+            run_team(lambda t: step.compiled.entry(t, threads, *step.words), threads, _nothing, _nothing)
+        return result
+
+    def _many(self, step: _Step, rows: int) -> None:
+        """The arguments for several steps: rows in order, and scalars once a step."""
+        count = -(-rows // CHUNK)
+        if rows > len(self.order):
+            self.order = np.arange(rows, dtype=np.int64)
+            self.table = np.tile(self.scalars, (count, 1))
+            for other in self.steps.values():
+                self._point(other)
+        step.numbers[[ROWS, BATCH, FIRST_STEP, LAST_STEP]] = rows, CHUNK, 0, count
+
+    def _step(self, arrays: Mapping[str, Array], batch: int) -> _Step:
+        """The compiled step for these dtypes and densities, with room for a batch."""
+        key = tuple((name, a.dtype.char, _is_sparse(a)) for name, a in arrays.items())
+        step = self.steps.get(key)
+        if step is None:
+            dtypes = {name: str(a.dtype) for name, a in arrays.items()}
+            module = write_module(self.program, dtypes, frozenset(name for name, _, sparse in key if sparse))
+            step = self.steps[key] = _Step(module, compile_source(module.text, self.dtype_name))
+            self._load(step)
+        if batch > step.rows:
+            step.rows = batch
+            self._allocate(step)
+        return step
+
+    def _point(self, step: _Step) -> None:
+        """Write the places of all memory into the words that the compiled step gets."""
+        step.memory["order"] = self.order
+        known = {n: self.order if n not in step.memory else step.memory[n] for n in step.module.addresses}
+        step.address = np.array([known[name].ctypes.data for name in step.module.addresses], dtype=np.int64)
+        step.places = {n.removesuffix(" source"): p for p, n in enumerate(step.module.addresses) if n not in step.memory}
+        step.numbers = self._numbers(step)
+        step.words = tuple(pointer(a) for a in (step.address, step.numbers, self.table, self.control))
+
+    def _load(self, step: _Step) -> None:
+        layouts = step.module.layouts
+        for tensor in self.program.kept:
+            for name, layout in [(tensor.name, layouts.home[tensor.name]), *layouts.columns(tensor.name)]:
+                packed = layout.pack(self.weights[tensor.name].astype(self.dtype, copy=False), self.room)
+                if name not in step.memory:
+                    step.memory[name] = aligned(packed.size, self.dtype)
+                step.memory[name][:] = packed
+
+    def _allocate(self, step: _Step) -> None:
+        sizes = {**self.sizes, self.program.samples: step.rows}
+        layouts, wanted = step.module.layouts, dict[str, int]()
+        for tensor in self.program.tensors.values():
+            key = step.module.buffers.get(tensor.name, tensor.name)
+            memories = [(key, layouts.home[tensor.name])]
+            for column in layouts.copies.get(tensor.name, ()):
+                memories.append((copy_name(key, column), Layout(tensor.indices, tensor.indices.index(column))))
+            for name, layout in memories:
+                if tensor.role not in ("parameter", "state"):
+                    wanted[name] = max(wanted.get(name, 0), layout.entries(sizes, self.room))
+        for name, (outer, column, summed) in step.module.scratch.items():
+            panels = -(-_size(sizes, column) // self.room.panel)
+            inner = int(np.prod([_size(sizes, i) for i in (*outer, *summed)], dtype=np.int64))
+            wanted[name] = panels * self.room.panel * inner
+        for name, entries in wanted.items():
+            if name in step.module.addresses:
+                step.memory[name] = aligned(entries, self.dtype)
+        for name in step.module.sparse:
+            width, blocks, _ = self._lists(name)
+            nothing = aligned(2, np.dtype(np.int64))
+            step.memory[f"{name} starts"] = aligned(step.rows * (blocks + 1), np.dtype(np.int64))
+            step.memory[f"{name} rows"] = aligned(2 * step.rows * (width + 1), self.dtype)
+            for part in ("places", "counts", "columns"):
+                step.memory[f"{name} {part}"] = nothing
+        step.memory["sums"] = np.zeros(1)
+        self._point(step)
+
+    def _lists(self, name: str) -> tuple[int, int, int]:
+        """(width of a row, its blocks, the width of a block) of a sparse input."""
+        width = int(np.prod([self.sizes[i] for i in self.program.tensors[name].indices[1:]], dtype=np.int64))
+        blocks = -(-width // BLOCK)
+        return width, blocks, -(-width // blocks)
+
+    def _numbers(self, step: _Step) -> Array:
+        sizes = {**self.sizes, self.program.samples: step.rows}
+        numbers = np.zeros(FIRST_NUMBER + len(step.module.numbers), dtype=np.int64)
+        for position, key in enumerate(step.module.numbers, FIRST_NUMBER):
+            kind, _, index = key.partition(" ")
+            if kind == "size":
+                numbers[position] = sizes[index]
+            elif kind == "stride":
+                numbers[position] = self.room.stride(sizes[index])
+            else:
+                name, _, what = key.rpartition(" ")
+                width, blocks, block = self._lists(name)
+                numbers[position] = {"capacity": width + 1, "room": 0, "blocks": blocks, "block": block}[what]
+        return numbers
+
+    def _scalars(self, hyper: Mapping[str, float]) -> Array:
+        arrays = {f"hyper {n}": np.asarray(float(v)) for n, v in hyper.items()}
+        values = []
+        for name, value in self.program.scalars:
+            result = evaluate(transform(value, _as_element), arrays, (), sizes=self.sizes)
+            arrays[f"hyper {name}"] = result
+            values.append(float(result))
+        return np.array([values or [0.0]], dtype=np.float64)
+
+
+def _as_element(node: Expr) -> Expr:
+    return Element(f"hyper {node.name}", ()) if isinstance(node, Symbol) else node
+
+
+def _size(sizes: Mapping[str, int], index: str) -> int:
+    return sizes[index.rstrip("'")]
+
+
+def _is_sparse(array: Array) -> bool:
+    if array.ndim < 2 or array.dtype.kind not in "uf" or array[0].size < SPARSE_WIDTH:
+        return False
+    if len(array) == 1:
+        return int(np.count_nonzero(array)) < SPARSE_DENSITY * array.size
+    return density(array) < SPARSE_DENSITY
+
+
+def _nothing() -> None:
+    """What looks on while rows are predicted."""

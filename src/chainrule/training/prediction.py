@@ -1,0 +1,118 @@
+"""How a network predicts and is tested: interpreted at first, compiled where that pays.
+
+To compile takes about half a second the first time ever. So a few small predictions run in the interpreter; the
+sixteenth, or one of very many rows, is compiled. Both give the same numbers but for rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chainrule.formula.evaluate import Array
+from chainrule.formula.expr import tensors
+from chainrule.program.instructions import Contract, Program
+from chainrule.training.loop import EpochReport
+from chainrule.training.watch import Silent
+
+if TYPE_CHECKING:
+    from chainrule.kernels.predictor import Predictor
+    from chainrule.training.network import Network
+
+SMALL_PREDICTIONS = 16  # that run in the interpreter before one is compiled
+MUCH_WORK = 5e8  # multiplications: some 50 ms in the interpreter, half a second with what it copies
+EVALUATION_ROWS = 384  # rows a step: 64 tiles of 6
+PLAIN = (np.ndarray, np.memmap)  # and no other kind: a masked array hides numbers
+
+
+class Prediction:
+    """What a network keeps to predict fast."""
+
+    def __init__(self, network: Network, program: Program):
+        self.program = program
+        self.calls = 0
+        self.predictor: Predictor | None = None
+        self.loaded = -1  # which of the network's weights the predictor has
+        self.possible = True
+        inputs = network.system.of_role("input")
+        facts = {name for fact in network.system.facts for e in (fact.left, fact.right) for name in tensors(e)}
+        self.only = inputs[0].name if len(inputs) == 1 and inputs[0].name not in facts else None
+        self.shape: tuple[int, ...] = ()
+
+    def quick(self, network: Network, array: object) -> Array | None:
+        """The output for an array that needs no conversion, where the compiled step is ready; else None."""
+        if self.predictor is None or self.only is None or type(array) not in PLAIN:
+            return None
+        if array.shape[1:] != self.shape or array.dtype.char not in "Bfd" or not array.flags.c_contiguous or not array.size:
+            return None
+        if array.dtype.char != "B":
+            flat = array.ravel()
+            if not math.isfinite(float(flat.dot(flat))):
+                return None  # the long way says which number it is, or that it is only large
+        return self._predict(network, {self.only: array})
+
+    def compiled(self, network: Network, arrays: Mapping[str, Array]) -> Array | None:
+        """The output by the compiled step, or None where the interpreter is to do it."""
+        self.calls += 1
+        if not self.possible or not arrays:
+            return None
+        rows = len(next(iter(arrays.values())))
+        if self.predictor is None:
+            if self.calls < SMALL_PREDICTIONS and multiplications(self.program, network.sizes, rows) < MUCH_WORK:
+                return None
+            from chainrule.kernels.predictor import Predictor, predictable
+
+            self.possible = predictable(self.program)
+            if not self.possible:
+                return None
+            hyper = network.hyper_values(self.program, {})
+            self.predictor = Predictor(self.program, network.sizes, network.dtype, hyper)
+            if self.only is not None:
+                self.shape = arrays[self.only].shape[1:]
+        wanted = {t.name for t in self.program.inputs}
+        return self._predict(network, {n: _readable(a, network.dtype) for n, a in arrays.items() if n in wanted})
+
+    def _predict(self, network: Network, arrays: Mapping[str, Array]) -> Array:
+        assert self.predictor is not None
+        if self.loaded != network.changes:
+            self.predictor.load(network.kept)
+            self.loaded = network.changes
+        return self.predictor(arrays)
+
+
+def evaluate_compiled(network: Network, program: Program, arrays: Mapping[str, Array]) -> dict[str, float] | None:
+    """The mean of each watched quantity by a compiled step; None where the interpreter is to do it."""
+    rows = len(next(iter(arrays.values())))
+    if multiplications(program, network.sizes, rows) < MUCH_WORK:
+        return None
+    from chainrule.kernels.native import NativeRunner
+
+    start = {t.name: network.kept[t.name] for t in program.kept}
+    runner = NativeRunner(program, arrays, start, network.sizes, network.dtype, None, EpochReport)
+    steps = -(-rows // EVALUATION_ROWS)
+    hyper = network.hyper_values(program, {})
+    table = {n: np.full(steps, v) for n, v in hyper.items()}
+    table |= {n: np.ones(steps) for n in ("step", "steps")}
+    report: EpochReport = runner.epoch(np.arange(rows), EVALUATION_ROWS, table, Silent())
+    return None if report.failed_step is not None else report.means()
+
+
+def multiplications(program: Program, sizes: Mapping[str, int], rows: int) -> float:
+    """How many multiplications the products of a program take."""
+    known = {**sizes, program.samples: rows}
+    total = 0.0
+    for instruction in program:
+        if isinstance(instruction, Contract):
+            indices = {str(s) for s in instruction.out.slots} | set(instruction.indices)
+            total += math.prod(known[i.rstrip("'")] for i in indices)
+    return total
+
+
+def _readable(array: Array, dtype: str) -> Array:
+    """The array as compiled steps read it: contiguous, in a dtype that they know."""
+    if array.dtype.char not in "Blfd":
+        array = array.astype(np.int64 if array.dtype.kind in "biu" else dtype)
+    return np.ascontiguousarray(array)
