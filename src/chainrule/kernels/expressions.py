@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -41,18 +41,17 @@ from chainrule.kernels.schedule import Layouts
 # What a function of formula/functions.py is called in kernels/scalars.py, where the names differ.
 SCALAR_NAMES = {"max": "maximum", "min": "minimum"}
 # Names that the module's own code uses; a tensor or index of that name gets a number.
-TAKEN = frozenset(
-    """
-    p value found number thread threads start stop unit units block blocks row rows last first width lane lanes panel panels wide left acc
-    acc_2 out step s q total address number scalar control order source tile barrier load store kernel stack select at
-    same F TILE_ROWS PANEL LANES math r c b e g t n count counts capacity length place slot samples batch sums watch
-    gather deliver epoch INFINITY STOP PROGRESS FAILED DECIDED vector put spread lanes_from first_lanes sum_lanes
-    max_lanes min_lanes walk_list put_pair row_start row_stop packs pack prefetch pairs ahead LINE WALK_PANELS last_row now batch_first chunk chunks column wide clock begun clocks stack_int64 int32_at uint8_at F_at float64_at
-    float32_at int64_at tiles result min max abs range least exp log log1p expm1 sqrt sign tanh sigmoid softplus relu
-    erf sin cos floor maximum minimum power float64 int64 tail
-    """.split()
-)
-
+_WORDS = """
+    DECIDED F FAILED F_at INFINITY LANES LINE PANEL PROGRESS STOP TILE_ROWS WALK_PANELS abs acc acc_2 address
+    ahead at b barrier batch batch_first begun block blocks c capacity chunk chunks clock clocks column control
+    cos count counts deliver e epoch erf exp expm1 first first_lanes float32_at float64 float64_at floor found g
+    gather int32_at int64 int64_at kernel lane lanes lanes_from last last_row least left length load log log1p
+    math max max_lanes maximum min min_lanes minimum n now number order out p pack packs pairs panel panels
+    place power prefetch put put_pair q r range relu result row row_start row_stop rows s same samples scalar
+    select sigmoid sign sin slot softplus source spread sqrt stack stack_int64 start step stop store sum_lanes
+    sums t tail tanh thread threads tile tiles total uint8_at unit units value vector walk_list watch wide width
+"""
+TAKEN = frozenset(_WORDS.split())
 
 # Names that are made as they are needed: new values, values read once, parts of an expression, functions.
 _OWN = re.compile(r"\w*_new|\w*_value|total_\d+|local_\d+|gather_\w*|step_\d+_\w*|size_\w*|stride_\w*")

@@ -6,14 +6,18 @@ The pixels of MNIST are 81 % zeros, one-hot columns more: a product that walks t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from chainrule.formula.evaluate import Array
-from chainrule.kernels.compile import compile_source, pointer
+from chainrule.kernels.compile import Compiled, compile_source, pointer
 from chainrule.kernels.threads import CONTROL_WORDS, run_team
 
-BLOCK = 392  # columns, at most, of a block: shorter lists end too often for the machine to foresee (112: 1.3 × the time)
+BLOCK = (
+    392  # columns, at most, of a block: shorter lists end too often for the machine to foresee (112: 1.3 × the time)
+)
 SAMPLED_ROWS = 512  # from which the density is estimated: evenly spaced, so that the same data take the same path
 
 
@@ -60,8 +64,16 @@ def compress(array: Array, dtype: str, threads: int) -> Lists:
         address = np.array([a.ctypes.data for a in (array, starts, *made)], dtype=np.int64)
         number = np.array([rows, width, fill, blocks, block], dtype=np.int64)
         words = [pointer(a) for a in (address, number, scalar, control)]
-        run_team(lambda t, w=words: compiled.entry(t, threads, *w), threads, lambda: None, lambda: None)
+        run_team(partial(_fill, compiled, threads, words), threads, _nothing, _nothing)
     return Lists(starts, made[0], made[1], blocks, block)
+
+
+def _fill(compiled: Compiled, threads: int, words: list[Any], thread: int) -> None:
+    compiled.entry(thread, threads, *words)
+
+
+def _nothing() -> None:
+    """What looks on meanwhile."""
 
 
 _TEXT = '''"""Rows of numbers as lists of their non-zeros."""

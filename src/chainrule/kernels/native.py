@@ -5,7 +5,6 @@ The slow twin is training/loop.py's InterpretedRunner, and tests compare the two
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 

@@ -127,9 +127,11 @@ class Predictor:
     def _point(self, step: _Step) -> None:
         """Write the places of all memory into the words that the compiled step gets."""
         step.memory["order"] = self.order
-        known = {n: self.order if n not in step.memory else step.memory[n] for n in step.module.addresses}
+        known = {n: step.memory.get(n, self.order) for n in step.module.addresses}
         step.address = np.array([known[name].ctypes.data for name in step.module.addresses], dtype=np.int64)
-        step.places = {n.removesuffix(" source"): p for p, n in enumerate(step.module.addresses) if n not in step.memory}
+        step.places = {
+            n.removesuffix(" source"): p for p, n in enumerate(step.module.addresses) if n not in step.memory
+        }
         step.numbers = self._numbers(step)
         step.words = tuple(pointer(a) for a in (step.address, step.numbers, self.table, self.control))
 

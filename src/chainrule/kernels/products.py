@@ -9,15 +9,13 @@ pairs a row, and the same non-zeros column by column, `counts[c]` of them in `co
 
 from __future__ import annotations
 
-
-
-from chainrule.formula.expr import ZERO, Element, transform
+from chainrule.formula.expr import ZERO, Element, Expr, transform
 from chainrule.kernels.expressions import Writer
 from chainrule.kernels.schedule import SAMPLES, Group, as_matrices, panel_column
-from chainrule.kernels.walks import Walks
+from chainrule.kernels.walks import Walks, value_of
 from chainrule.program.instructions import ACCUMULATOR, Contract, Map, Update
 
-# Of the left side, what is walked again and again should stay in the second-level cache, half of 512 KB: 65,536 float32.
+# Of the left side, what is walked again and again should stay in the second-level cache: 192 of 512 KB of float32.
 LEFT_ENTRIES = 49_152
 PACKED = "packed rows"  # the buffer in which each thread has LEFT_ENTRIES numbers for that
 ROWS_AT_ONCE = 64
@@ -52,8 +50,15 @@ class Products(Walks):
         last = self._column(product)
         outer = tuple(c for c in product.columns if c != last)
         name = f"panels {len(self.scratch) + 1}"
-        declared = {str(s): i for s, i in zip(product.right.slots, self.program.tensors[product.right.tensor].indices, strict=True)}
-        self.scratch[name] = (tuple(declared[o] for o in outer), declared[last], tuple(declared[i] for i in product.indices))
+        declared = {
+            str(s): i
+            for s, i in zip(product.right.slots, self.program.tensors[product.right.tensor].indices, strict=True)
+        }
+        self.scratch[name] = (
+            tuple(declared[o] for o in outer),
+            declared[last],
+            tuple(declared[i] for i in product.indices),
+        )
         memory = self.names("tensor", name)
         packing = Group(Map(Element(name, ()), product.right, product.formula), "entries")
         with self.function(packing, "loops", [memory]) as w:
@@ -227,7 +232,9 @@ class Products(Walks):
                 with w.block(f"for {n} in range(first, last):"):
                     self._wide_columns(w, group, last, axis, f"({n} - first) * WALK_PANELS * PANEL")
 
-    def _sparse_columns(self, w: Writer, group: Group, product: Contract, right: str, last: str, axis: str | None) -> None:
+    def _sparse_columns(
+        self, w: Writer, group: Group, product: Contract, right: str, last: str, axis: str | None
+    ) -> None:
         _, _, _, counts, columns, _, room, _, _ = self.sparse_words(product.left.tensor)
         rows = tuple(str(s) for s in product.left.slots if s not in product.indices)
         w.line("acc = stack(WALK_PANELS * PANEL)")
@@ -254,20 +261,15 @@ class Products(Walks):
 
     def nothing_without_gradient(self, group: Group) -> bool:
         """Whether a row whose sum is 0 stays as it is (plain descent): then nothing is to be done for it."""
-        values = {}
+        values: dict[str, Expr] = {ACCUMULATOR: ZERO}
+
+        def known(node: Expr) -> Expr:
+            return values.get(node.tensor, node) if isinstance(node, Element) else node
+
         for instruction in group.instructions:
-            expr = instruction.epilogue if isinstance(instruction, Contract) else instruction.value  # type: ignore[union-attr]
-
-            def known(node: object) -> object:
-                return values.get(node.tensor, node) if isinstance(node, Element) else node
-
-            new = transform(expr, known)  # type: ignore[arg-type]
-            if isinstance(instruction, Contract):
-                new = transform(new, lambda node: ZERO if isinstance(node, Element) and node.tensor == ACCUMULATOR else node)
-            if instruction.out.tensor in group.stored:
-                if not isinstance(instruction, Update) or new != instruction.out:
-                    return False
+            new = transform(value_of(instruction), known)
+            unchanged = isinstance(instruction, Update) and new == instruction.out
+            if instruction.out.tensor in group.stored and not unchanged:
+                return False
             values[instruction.out.tensor] = new
         return True
-
-

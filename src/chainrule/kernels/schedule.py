@@ -90,7 +90,10 @@ def _own_rows(program: Program, instruction: Instruction, n: str) -> bool:
             if element.tensor == ACCUMULATOR:
                 continue
             indices = program.tensors[element.tensor].indices
-            if any(i == n and (s != n or position) for position, (i, s) in enumerate(zip(indices, element.slots, strict=True))):
+            if any(
+                i == n and (s != n or position)
+                for position, (i, s) in enumerate(zip(indices, element.slots, strict=True))
+            ):
                 return False
     return True
 
@@ -302,11 +305,11 @@ def sparse_inputs(program: Program, allowed: set[str]) -> dict[str, SparseInput]
     They are read only as the left side of products, along a row of samples or down a column of the batch.
     """
     found: dict[str, SparseInput] = {}
-    maps = {i.out.tensor: i for i in program if isinstance(i, Map)}
     for source in allowed:
         element = program.tensors[source].element
         readers = [i for i in program if source in reads(i)]
-        name, value = source, element
+        name = source
+        value: Expr = element
         if len(readers) == 1 and isinstance(readers[0], Map) and _keeps_zero(readers[0], element):
             name, value = readers[0].out.tensor, readers[0].value
             readers = [i for i in program if name in reads(i)]

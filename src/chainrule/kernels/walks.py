@@ -158,8 +158,12 @@ class Walks:
         known: set[str] = {ACCUMULATOR}
         for instruction in group.instructions:
             inner = isinstance(instruction, Contract | Reduce)
-            value = instruction.epilogue if isinstance(instruction, Contract | Reduce) else instruction.value
-            if inner and isinstance(instruction, Reduce) and not vectorizes(instruction.body, axis, self.layouts, frozenset()):
+            value = value_of(instruction)
+            if (
+                inner
+                and isinstance(instruction, Reduce)
+                and not vectorizes(instruction.body, axis, self.layouts, frozenset())
+            ):
                 return None
             if not vectorizes(value, axis, self.layouts, frozenset(known)):
                 return None
@@ -259,7 +263,12 @@ class Walks:
             for expr in _expressions(instruction):
                 for element in elements(expr):
                     made = element.tensor in group.writes
-                    if not element.slots and element.tensor != ACCUMULATOR and element.tensor not in w.loaded and not made:
+                    if (
+                        not element.slots
+                        and element.tensor != ACCUMULATOR
+                        and element.tensor not in w.loaded
+                        and not made
+                    ):
                         name = self.names("tensor", element.tensor)
                         w.line(f"{name}_value = {name}[0]")
                         w.loaded[element.tensor] = f"{name}_value"
@@ -270,7 +279,7 @@ class Walks:
         if accumulator is not None:
             w.loaded[ACCUMULATOR] = accumulator
         for instruction in group.instructions:
-            value = instruction.epilogue if isinstance(instruction, Contract | Reduce) else instruction.value
+            value = value_of(instruction)
             local = f"{self.names('tensor', instruction.out.tensor)}_new"
             w.line(f"{local} = {w.value(value)}")
             w.loaded[instruction.out.tensor] = local
@@ -407,6 +416,11 @@ def _expressions(instruction: Instruction) -> list[Expr]:
             return [out, body, epilogue]
         case Map(out, value, _) | Update(out, value, _):
             return [out, value]
+
+
+def value_of(instruction: Instruction) -> Expr:
+    """What an instruction stores: its value, or what it makes of its sum."""
+    return instruction.epilogue if isinstance(instruction, Contract | Reduce) else instruction.value
 
 
 def _later(group: Group, instruction: Instruction) -> set[str]:

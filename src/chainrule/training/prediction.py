@@ -46,7 +46,13 @@ class Prediction:
         """The output for an array that needs no conversion, where the compiled step is ready; else None."""
         if self.predictor is None or self.only is None or type(array) not in PLAIN:
             return None
-        if array.shape[1:] != self.shape or array.dtype.char not in "Bfd" or not array.flags.c_contiguous or not array.size:
+        assert isinstance(array, np.ndarray)
+        if (
+            array.shape[1:] != self.shape
+            or array.dtype.char not in "Bfd"
+            or not array.flags.c_contiguous
+            or not array.size
+        ):
             return None
         if array.dtype.char != "B":
             flat = array.ravel()
