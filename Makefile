@@ -15,12 +15,15 @@ MADE      := $(VENV)/made-$(VERSION)
 INSTALLED := $(VENV)/installed-$(VERSION)
 DEVELOPED := $(VENV)/developed-$(VERSION)
 PIP       := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# The peers of the benchmarks have an environment of their own.
+PEERS     := build/peers
+COMPARED  := $(PEERS)/installed-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check soak format clean
+.PHONY: help train test check soak bench bench-growth format clean
 
 help: ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 train: $(INSTALLED) ## train the two-layer digit network on MNIST; leaves runs/digits
 	$(BIN)/chainrule train mnist --network examples/digits.formula --epochs 5 --batch-size 128 --optimizer rmsprop --out runs/digits
@@ -36,6 +39,12 @@ check: $(DEVELOPED) ## format, lint, types, import contract
 
 soak: $(DEVELOPED) ## the long tests
 	$(BIN)/python -m pytest -n $(JOBS) -q -m soak
+
+bench: $(COMPARED) ## chainrule beside its peers (CASE="A B" for some cases): benchmarks/results
+	$(PEERS)/bin/python -m benchmarks $(CASE)
+
+bench-growth: $(COMPARED) ## how the cost grows with width, batch, depth and rows: benchmarks/results
+	$(PEERS)/bin/python -m benchmarks.growth
 
 format: $(DEVELOPED) ## format the code
 	$(BIN)/ruff format .
@@ -59,3 +68,8 @@ $(INSTALLED): pyproject.toml | $(MADE)
 $(DEVELOPED): pyproject.toml | $(MADE)
 	$(PIP) --editable '.[dev]'
 	@touch $@ $(INSTALLED)
+
+$(COMPARED): pyproject.toml benchmarks/requirements.txt | $(MADE)
+	$(BIN)/python -m venv --clear $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt --editable .
+	@touch $@

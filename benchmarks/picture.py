@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from benchmarks.report import Record, duration, median, ratio
+from benchmarks.report import Record, duration, ratio
 
 # Colours that colour-blind readers and print tell apart; hatches say it again.
 COLOURS = {"pytorch": "#d9771f", "jax": "#1f5fa8", "keras": "#8a5a00", "sklearn": "#7a9a3a"}

@@ -46,11 +46,10 @@ def agrees(record: Record, side: str) -> bool:
     own, other = record["sides"].get("chainrule", {}), record["sides"][side]
     if other.get("differs") or "loss" not in own or "loss" not in other:
         return True
-    loss, accuracy = (LOSS_TOLERANCE, ACCURACY_TOLERANCE) if record["measure"] == "step" else (EXACT, EXACT)
-    return (
-        abs(own["loss"] - other["loss"]) <= loss * max(own["loss"], other["loss"])
-        and abs(own.get("accuracy", 0) - other.get("accuracy", 0)) <= accuracy
-    )
+    trained = record["measure"] in ("step", "process")
+    loss, accuracy = (LOSS_TOLERANCE, ACCURACY_TOLERANCE) if trained else (EXACT, EXACT)
+    close = abs(own["loss"] - other["loss"]) <= loss * max(own["loss"], other["loss"])
+    return bool(close and abs(own.get("accuracy", 0) - other.get("accuracy", 0)) <= accuracy)
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -50,6 +50,7 @@ _WORDS = """
     place power prefetch put put_pair q r range relu result row row_start row_stop rows s same samples scalar
     select sigmoid sign sin slot softplus source spread sqrt stack stack_int64 start step stop store sum_lanes
     sums t tail tanh thread threads tile tiles total uint8_at unit units value vector walk_list watch wide width
+    down
 """
 TAKEN = frozenset(_WORDS.split())
 

@@ -22,6 +22,9 @@ from chainrule.kernels.source import BATCH, FIRST_NUMBER, FIRST_STEP, LAST_STEP,
 from chainrule.kernels.threads import CONTROL_WORDS, FAILED, PROGRESS, STOP, run_team
 from chainrule.program.instructions import Contract, Program
 
+if TYPE_CHECKING:
+    from chainrule.kernels.profile import Profile
+
 SOURCE_DTYPES = {"uint8": "uint8", "float32": "float32", "float64": "float64", "int64": "int64"}
 # A second thread costs a few barriers of about a microsecond a step; below this many multiplications it does not pay.
 WORK_PER_THREAD = 400_000
@@ -67,7 +70,9 @@ class NativeRunner:
             self.lists[name] = compress(self.sources[walked.source], dtype, threads or host().cores)
         self.batch_size = 0
         self.allocated: tuple[int, int] | None = None
-        self.clocks: dict[str, float] = {}
+        self.clocks: dict[str, float] = {}  # of each part of the module, the slowest thread's ticks
+        self.ticks = np.zeros((1, len(self.module.parts)))  # of each thread and part
+        self.measured_steps, self.measured_samples, self.measured_seconds = 0, 0, 0.0
         self.restore(start)
 
     def state(self) -> dict[str, Array]:
@@ -92,6 +97,7 @@ class NativeRunner:
         self, order: Array, batch_size: int, table: Mapping[str, Array], watcher: Looker, steps: int | None = None
     ) -> Any:
         """One epoch over the rows in `order` (or its first `steps`): see training.loop.Runner."""
+        began = time.perf_counter()
         rows = len(order)
         count = -(-rows // batch_size)
         last = count if steps is None else min(steps, count)
@@ -125,11 +131,10 @@ class NativeRunner:
             control[STOP] = 1
 
         run_team(call, threads, watch, stop)
-        if self.profile:
-            for part, ticks in zip(self.module.parts, clocks.max(axis=0), strict=True):
-                self.clocks[part] = self.clocks.get(part, 0.0) + float(ticks)
         done = int(control[PROGRESS])
         failed = int(control[FAILED]) - 1 if control[FAILED] else None
+        if self.profile:
+            self._note(clocks, done, int(sums[-1]), time.perf_counter() - began)
         return self.report(
             steps=done,
             samples=int(sums[-1]),
@@ -137,6 +142,21 @@ class NativeRunner:
             failed_step=failed,
             stopped=failed is None and done < last,
         )
+
+    def _note(self, clocks: Array, steps: int, samples: int, seconds: float) -> None:
+        """Add up what an epoch's clocks (threads, parts) say."""
+        for part, ticks in zip(self.module.parts, clocks.max(axis=0), strict=True):
+            self.clocks[part] = self.clocks.get(part, 0.0) + float(ticks)
+        self.ticks = clocks + (self.ticks if len(self.ticks) == len(clocks) else 0)
+        self.measured_steps += steps
+        self.measured_samples += samples
+        self.measured_seconds += seconds
+
+    def measured(self) -> Profile | None:
+        """Where the time went since the runner was made with profile=True; None without that, or before a step."""
+        from chainrule.kernels.profile import profile_of
+
+        return profile_of(self) if self.profile and self.measured_steps else None
 
     def _number(self, key: str) -> int:
         """What a word of `number` holds."""

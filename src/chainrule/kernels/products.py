@@ -239,6 +239,7 @@ class Products(Walks):
         rows = tuple(str(s) for s in product.left.slots if s not in product.indices)
         w.line("acc = stack(WALK_PANELS * PANEL)")
         w.line(f"rows = {w.product_of_sizes(rows)}")
+        quiet = self.nothing_without_gradient(group)
         w.line("blocks = (rows + 15) // 16")
         w.line("units = chunks * blocks")
         with w.block("for unit in range(units * thread // threads, units * (thread + 1) // threads):"):
@@ -247,7 +248,7 @@ class Products(Walks):
             w.line("first = unit % blocks * 16")
             with w.block("for row in range(first, least(rows, first + 16)):"):
                 w.line(f"count = {counts}[row]")
-                with w.block("if count > 0:" if self.nothing_without_gradient(group) else "if True:"):
+                with w.block("if count > 0:" if quiet else "if True:"):
                     w.line(f"walk_list(wide, at({columns}, 2 * row * {room}), count, b, step, 0, acc)")
                     self.decode(w, "row", rows, rows)
                     self._wide_columns(w, group, last, axis, "0")

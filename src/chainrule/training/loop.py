@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from chainrule.program.interpret import run
 from chainrule.training.network import Network
 from chainrule.training.vocabulary import hyper_name, schedule
 from chainrule.training.watch import History, Watcher, watcher_for
+
+if TYPE_CHECKING:
+    from chainrule.kernels.profile import Profile
 
 ENGINES = ("native", "interpreter")
 MAX_EPOCHS = 10**9
@@ -43,6 +46,7 @@ class Plan:
     callbacks: tuple[Callable[[int, Mapping[str, float]], object], ...] = ()
     hyper: Mapping[str, float] = field(default_factory=dict)
     engine: str = "native"
+    profile: bool = False
 
     def check(self) -> None:
         """Raises: SettingError, one line, for an option out of range."""
@@ -57,6 +61,8 @@ class Plan:
             raise SettingError(say("training.learning_rate", came=rate))
         if self.engine not in ENGINES:
             raise SettingError(say("training.engine", came=self.engine, wanted=", ".join(ENGINES)))
+        if self.profile and self.engine != "native":
+            raise SettingError(say("training.profile_engine", came=self.engine))
 
     def _whole(self, name: str, value: object, low: int, high: int) -> None:
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
@@ -99,6 +105,10 @@ class Runner(Protocol):
         """Set parameters and states."""
         ...
 
+    def measured(self) -> Profile | None:
+        """Where the time went, if the runner was made to measure it."""
+        ...
+
 
 def train(network: Network, arrays: Mapping[str, Array], validation: Mapping[str, Array] | None, plan: Plan) -> History:
     """Train `network` on checked arrays, and leave the new weights in it."""
@@ -139,6 +149,7 @@ def train(network: Network, arrays: Mapping[str, Array], validation: Mapping[str
             answers = [callback(epoch, logs) for callback in plan.callbacks]
             if any(answer is False for answer in answers):
                 break
+    history.profile = runner.measured()
     return history
 
 
@@ -153,7 +164,7 @@ def make_runner(network: Network, program: Program, arrays: Mapping[str, Array],
         return InterpretedRunner(program, arrays, start, known, network.dtype)
     from chainrule.kernels.native import NativeRunner
 
-    return NativeRunner(program, arrays, start, known, network.dtype, plan.threads, EpochReport)
+    return NativeRunner(program, arrays, start, known, network.dtype, plan.threads, EpochReport, plan.profile)
 
 
 class InterpretedRunner:
@@ -207,6 +218,9 @@ class InterpretedRunner:
 
     def restore(self, state: Mapping[str, Array]) -> None:
         self.kept = {n: a.copy() for n, a in state.items()}
+
+    def measured(self) -> None:
+        """The interpreter measures nothing: Plan.check refuses it."""
 
 
 def _total(values: Array, samples: int) -> float:

@@ -295,6 +295,7 @@ class Network:
         callbacks: Sequence[Callable[[int, Mapping[str, float]], object]] = (),
         hyper: Mapping[str, float] | None = None,
         engine: str = "native",
+        profile: bool = False,
         **named: object,
     ) -> History:
         """Train: `epochs` passes over the data in batches, and return what each epoch reached.
@@ -303,11 +304,12 @@ class Network:
         without it the text's own lines hold, else gradient descent. `learning_rate` is a number or a schedule (name or
         formula in step, steps and eta0); `hyper` sets further hyper-parameters. `callbacks` get (epoch, logs) after
         each epoch; one that returns False ends the training. `engine` is "native" (compiled) or "interpreter".
+        `profile` measures where the time of a step goes: history.profile, a table when printed.
 
         Raises: DataError, SettingError, FormulaError; Diverged where the loss leaves the finite numbers, with the last
         good weights kept; KeyboardInterrupt is caught: training ends after the step, the weights are kept.
         """
-        # Fifteen options, as the users of Keras and scikit-learn know them; loop.Plan holds them from here on.
+        # Sixteen options, as the users of Keras and scikit-learn know them; loop.Plan holds them from here on.
         from chainrule.training.loop import Plan, train
 
         plan = Plan(
@@ -322,6 +324,7 @@ class Network:
             callbacks=tuple(callbacks),
             hyper=dict(hyper or {}),
             engine=engine,
+            profile=profile,
         )
         plan.check()
         arrays = self.bind(data, named, ("input", "target", "label"))

@@ -10,20 +10,27 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainrule.messages import say
 from chainrule.training.files import write_bytes
 
+if TYPE_CHECKING:
+    from chainrule.kernels.profile import Profile
+
 
 class History:
-    """What each epoch reached. `history["loss"]` is a list with one value an epoch, as in Keras."""
+    """What each epoch reached. `history["loss"]` is a list with one value an epoch, as in Keras.
+
+    `profile` tells where the time of a step went, after fit(profile=True): print it, or take its to_dict().
+    """
 
     def __init__(self, steps_per_epoch: int = 0):
         self.steps_per_epoch = steps_per_epoch
         self.epoch: list[int] = []
         self.history: dict[str, list[float]] = {}
         self.interrupted = False
+        self.profile: Profile | None = None
 
     def add(self, epoch: int, logs: Mapping[str, float], seconds: float) -> None:
         """Note one epoch's means."""

@@ -1,0 +1,129 @@
+"""Gathering a batch: functions of the generated module that bring its rows from the data set.
+
+Dense inputs are copied in the dtype of the step. Sparse inputs become lists of pairs (place, value): along the rows,
+for products with the weights, and down the columns, for the gradient of the weights (see products.py).
+"""
+
+from __future__ import annotations
+
+from chainrule.formula.expr import elements, symbols
+from chainrule.kernels.expressions import Writer
+from chainrule.kernels.walks import Walks
+from chainrule.program.instructions import Contract, reads
+
+AHEAD = 4  # rows: some 20 µs of work, more than the slowest memory takes
+
+GATHER = """\
+def gather(start, stop, width, stride, order, batch_first, source, batch):
+    # the batch's rows, in the dtype of the step
+    for n in range(start, stop):
+        row = order[batch_first + n]
+        for c in range(width):
+            batch[n * stride + c] = F(source[row * width + c])"""
+
+
+def gather_name(walks: Walks, name: str) -> str:
+    """What the function is called that makes a sparse input's lists."""
+    return f"gather_{walks.names('tensor', name)}"
+
+
+def list_arguments(walks: Walks, name: str) -> list[str]:
+    """What that function gets, but for the data set: its parameters' names and `epoch`'s are the same words."""
+    size = " * ".join(walks.names("size", i) for i in walks.program.tensors[name].indices[1:])
+    scalars = [walks.names("scalar", s) for s in dict.fromkeys(symbols(walks.sparse[name].value))]
+    return [*walks.sparse_words(name), size, *scalars]
+
+
+def has_columns(walks: Walks, name: str) -> bool:
+    """Whether a sparse input is walked down its columns too: by the gradient of its weights."""
+    samples = (walks.program.samples,)
+    return any(isinstance(i, Contract) and i.indices == samples and name in reads(i) for i in walks.program)
+
+
+def gather_lists(walks: Walks, name: str) -> str:
+    """The function that makes a sparse input's lists for the batch."""
+    return _lists_of_numbers(walks, name) if walks.in_batch else _lists_of_lists(walks, name)
+
+
+def _lists_of_numbers(walks: Walks, name: str) -> str:
+    """For a prediction: along rows, from rows of all numbers."""
+    sparse = walks.sparse[name]
+    starts, _, rows, _, _, capacity, _, blocks, block = walks.sparse_words(name)
+    scalars = [walks.names("scalar", s) for s in dict.fromkeys(symbols(sparse.value))]
+    w = Writer(walks.names, walks.layouts)
+    w.loaded = {e.tensor: "number" for e in elements(sparse.value)}
+    samples = walks.names("size", walks.program.samples)
+    arguments = ["thread", "threads", "start", "stop", samples, *walks.sparse_words(name), "width", *scalars]
+    arguments += ["source", "order", "batch_first", "last_row"]
+    return "\n".join(
+        [
+            f"def {gather_name(walks, name)}({', '.join(arguments)}):",
+            f"    # the non-zeros of {name}; what is 0 is written too, and written over",
+            "    for n in range(start, stop):",
+            "        row = (batch_first + n) * width",
+            "        e = 0",
+            f"        for block in range({blocks}):",
+            f"            {starts}[n * ({blocks} + 1) + block] = e",
+            f"            for c in range(block * {block}, least(width, (block + 1) * {block})):",
+            "                number = F(source[row + c])",
+            f"                put_pair({rows}, n * {capacity} + e, c, {w.value(sparse.value)})",
+            "                e = e + int64(number != F(0))",
+            f"        {starts}[n * ({blocks} + 1) + {blocks}] = e",
+        ]
+    )
+
+
+def _lists_of_lists(walks: Walks, name: str) -> str:
+    """For training: along rows and down columns, from the lists of the data set (lists.py)."""
+    sparse = walks.sparse[name]
+    starts, places, rows, counts, columns, capacity, room, blocks, block = walks.sparse_words(name)
+    scalars = [walks.names("scalar", s) for s in dict.fromkeys(symbols(sparse.value))]
+    w = Writer(walks.names, walks.layouts)
+    w.loaded = {e.tensor: "F(source[q])" for e in elements(sparse.value)}
+    value = w.value(sparse.value)
+    samples = walks.names("size", walks.program.samples)
+    arguments = ["thread", "threads", "start", "stop", samples, *walks.sparse_words(name), "width", *scalars]
+    arguments += ["source", "order", "batch_first", "last_row"]
+    head = f"def {gather_name(walks, name)}({', '.join(arguments)}):"
+    down = has_columns(walks, name)
+    to_row = f"put_pair({rows}, n * {capacity} + q - first, int64({places}[q]), {value})"
+    to_column = [
+        f"c = int64({places}[q])",
+        f"slot = {counts}[c]",
+        f"put_pair({columns}, c * {room} + slot, n, {value})",
+        f"{counts}[c] = slot + 1",
+    ]
+    lines = [
+        (0, head),
+        (1, f"# the non-zeros of {name}: of the thread's rows, and of its blocks of columns"),
+    ]
+    if down:
+        lines += [
+            (1, f"first = {blocks} * thread // threads"),
+            (1, f"last = {blocks} * (thread + 1) // threads"),
+            (1, f"for c in range(first * {block}, least(width, last * {block})):"),
+            (2, f"{counts}[c] = 0"),
+        ]
+    lines += [
+        (1, "for n in range(start, stop):"),
+        # The data set lies in slow memory, in no order: begin to bring the rows that come next.
+        (2, f"e = order[least(batch_first + n + {AHEAD}, last_row)] * {blocks}"),
+        (2, f"for q in range({starts}[e], {starts}[e + {blocks}], 16):"),
+        (3, f"prefetch({places}, q)"),
+        (3, "prefetch(source, q)"),
+        (2, f"prefetch({starts}, order[least(batch_first + n + 2 * {AHEAD}, last_row)] * {blocks})"),
+        (2, f"e = order[batch_first + n] * {blocks}"),
+        (2, f"first = {starts}[e]"),
+        (2, f"for q in range(first, {starts}[e + {blocks}]):"),
+        (3, to_row),
+    ]
+    if down:
+        lines += [
+            (1, f"first = {blocks} * thread // threads"),
+            (1, f"for n in range({samples}):"),
+            (2, f"e = order[batch_first + n] * {blocks}"),
+            (2, f"for q in range({starts}[e + first], {starts}[e + last]):"),
+            *((3, line) for line in to_column),
+        ]
+    text = "\n".join("    " * depth + line for depth, line in lines)
+    return text
