@@ -23,7 +23,7 @@ def estimator(case: Case) -> MLPClassifier | MLPRegressor:
     """The estimator, without the penalty and the momentum that it has by default."""
     regression = case.loss == "mean_squared"
     return (MLPRegressor if regression else MLPClassifier)(
-        case.layers[1:-1],
+        hidden_layer_sizes=case.layers[1:-1],
         activation=ACTIVATIONS[case.activation],
         solver="sgd" if case.optimizer == "sgd" else "adam",
         alpha=0,

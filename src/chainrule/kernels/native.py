@@ -5,8 +5,9 @@ The slow twin is training/loop.py's InterpretedRunner, and tests compare the two
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 

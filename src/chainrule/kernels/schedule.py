@@ -32,6 +32,7 @@ class Group:
     by: str
     then: list[Map | Update] = field(default_factory=list)
     stored: set[str] = field(default_factory=set)
+    _reads: list[set[str]] = field(default_factory=list, repr=False)  # one for each instruction that it counts
 
     @property
     def instructions(self) -> list[Instruction]:
@@ -44,12 +45,15 @@ class Group:
     @property
     def reads(self) -> set[str]:
         """What must be there before: not what the group computes itself (an update reads what was there)."""
+        if len(self._reads) == len(self.then) + 1:
+            return self._reads[-1]
         made: set[str] = set()
         found: set[str] = set()
         for instruction in self.instructions:
             own = {instruction.out.tensor} if isinstance(instruction, Update) else set()
             found |= (set(reads(instruction)) - made) | (own - made)
             made.add(instruction.out.tensor)
+        self._reads = [found] * (len(self.then) + 1)
         return found
 
     @property
@@ -106,15 +110,21 @@ def _depends(first: Instruction, second: Instruction) -> bool:
 
 def _samples_first(program: Program) -> list[Instruction]:
     """The instructions in an order that keeps every dependency, those by samples as early as can be."""
-    waiting = list(program)
-    ordered: list[Instruction] = []
+    instructions = list(program)
+    touched = [(i.out.tensor, set(reads(i))) for i in instructions]
+    behind: list[set[int]] = []  # for each instruction, those that it must stay behind
+    for position, (used, read) in enumerate(touched):
+        earlier = enumerate(touched[:position])
+        behind.append({p for p, (made, others) in earlier if made in read or used in others or made == used})
+    by_samples = [_share(program, i) == SAMPLES for i in instructions]
+    waiting, ordered = list(range(len(instructions))), list[Instruction]()
+    done: set[int] = set()
     while waiting:
-        free = [
-            i for position, i in enumerate(waiting) if not any(_depends(before, i) for before in waiting[:position])
-        ]
-        chosen = next((i for i in free if _share(program, i) == SAMPLES), free[0])
-        ordered.append(chosen)
-        waiting = [i for i in waiting if i is not chosen]
+        free = [p for p in waiting if behind[p] <= done]
+        chosen = next((p for p in free if by_samples[p]), free[0])
+        ordered.append(instructions[chosen])
+        done.add(chosen)
+        waiting.remove(chosen)
     return ordered
 
 

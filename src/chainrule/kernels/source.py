@@ -27,6 +27,7 @@ from chainrule.kernels.schedule import (
 )
 from chainrule.kernels.walks import Function
 from chainrule.program.instructions import Contract, Program, reads
+from chainrule.program.passes import signs_of_results
 
 # Words of `number`; the sizes, strides and capacities that Module.numbers names follow.
 ROWS, BATCH, FIRST_STEP, LAST_STEP, FIRST_NUMBER = range(5)
@@ -59,6 +60,7 @@ def write_module(
     `input_dtypes` are the dtypes in which inputs, targets and labels lie in memory; `sparse` names the inputs that come
     as lists of non-zeros, where the program can walk them: Module.sparse says which it does.
     """
+    program = signs_of_results(program)
     groups = schedule(program)
     walked = sparse_inputs(program, set(sparse))
     layouts = choose_layouts(program)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from chainrule.formula.expr import Delta, Element, Expr, Position, Size, elements, mul, symbols, walk
 from chainrule.kernels.expressions import Names, Writer, runs_along, vectorizes
@@ -76,7 +77,7 @@ class Walks:
         parts = ("starts", "places", "rows", "counts", "columns", "capacity", "room", "blocks", "block")
         return [self.names("tensor", f"{name} {part}") for part in parts]
 
-    @property
+    @cached_property
     def indices(self) -> list[str]:
         """Every index of the program, the sample axis first."""
         found = [self.program.samples, *(i for t in self.program.tensors.values() for i in t.indices)]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
-from chainrule.formula.expr import Expr, symbols
+from chainrule.formula.expr import Apply, Element, Expr, symbols, transform
 from chainrule.program.instructions import Contract, Instruction, Map, Program, Reduce, Update, reads
 
 
@@ -35,6 +36,39 @@ def prune(program: Program) -> Program:
         scalars=scalars,
         hyper=tuple(h for h in program.hyper if h in hyper and h not in names),
     )
+
+
+def signs_of_results(program: Program) -> Program:
+    """step(a) read off h = relu(a): both say whether a > 0, and a need not be kept for the backward pass."""
+    results = {
+        instruction.value.arguments[0]: instruction.out
+        for instruction in program.forward
+        if isinstance(instruction, Map)
+        and isinstance(instruction.value, Apply)
+        and instruction.value.function == "relu"
+        and isinstance(instruction.value.arguments[0], Element)
+        and instruction.value.arguments[0].slots == instruction.out.slots
+    }
+
+    def sign(node: Expr) -> Expr:
+        if isinstance(node, Apply) and node.function == "step" and node.arguments[0] in results:
+            return Apply("step", (results[node.arguments[0]],))
+        return node
+
+    return replace(program, backward=tuple(_with_expressions(i, sign) for i in program.backward))
+
+
+def _with_expressions(instruction: Instruction, change: Callable[[Expr], Expr]) -> Instruction:
+    """The instruction with every value rewritten; products keep their two sides."""
+    match instruction:
+        case Contract():
+            return replace(instruction, epilogue=transform(instruction.epilogue, change))
+        case Reduce():
+            return replace(
+                instruction, body=transform(instruction.body, change), epilogue=transform(instruction.epilogue, change)
+            )
+        case Map() | Update():
+            return replace(instruction, value=transform(instruction.value, change))
 
 
 def expressions(instruction: Instruction) -> list[Expr]:
