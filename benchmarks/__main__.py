@@ -24,11 +24,12 @@ QUICK_ROUNDS = 2
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True, help="The folder.")
 def main(names: tuple[str, ...], rounds: int, quick: bool, results: Path) -> None:
     """Time chainrule and its peers at CASEs, all of them unless named: latest.json, bench.svg and bench.png."""
-    for name in names or CASES:
+    names = names or tuple(CASES)
+    for name in names:
         record = run(CASES[name], QUICK_ROUNDS if quick else rounds)
         found = keep(results / "latest.json", record, machine(), versions())
         click.echo(case_text(record) + "\n")
-    click.echo(summary(found))
+    click.echo(summary(found | {"cases": {name: found["cases"][name] for name in names}}))
     draw(found, results)
 
 

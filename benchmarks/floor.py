@@ -19,7 +19,7 @@ import numpy as np
 SUMS = 12  # independent sums: a multiply-add takes 4 cycles and two start in each, so 8 would do
 MULTIPLY_ADD_TURNS = 4_000_000  # about 10 ms
 COPY_BYTES = 128 << 20  # far beyond the caches
-REPEATS = 3
+REPEATS = 5
 
 
 def lanes() -> int:

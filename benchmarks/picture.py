@@ -10,7 +10,7 @@ from benchmarks.report import Record, duration, ratio
 
 # Colours that colour-blind readers and print tell apart; hatches say it again.
 COLOURS = {"pytorch": "#d9771f", "jax": "#1f5fa8", "keras": "#8a5a00", "sklearn": "#7a9a3a"}
-HATCHES = {"pytorch": "", "jax": "//", "keras": "..", "sklearn": "xx"}
+HATCHES = {"pytorch": "", "jax": "//", "keras": "..", "sklearn": "\\\\"}
 LABELS = {"pytorch": "PyTorch", "jax": "JAX", "keras": "Keras on JAX", "sklearn": "scikit-learn"}
 BAR, GAP = 1.0, 1.2  # heights in units of a bar
 GOAL, GRID = "#333333", "#dddddd"
@@ -55,7 +55,7 @@ def _bar(axes: Any, record: Record, side: str, place: float) -> None:
     axes.barh(place, times - 1, BAR, left=1, color=COLOURS[side], hatch=HATCHES[side], edgecolor="white", linewidth=0.5)
     axes.annotate(
         f"{times:.1f}×",
-        (max(times, 1), place),
+        (_right_of(times, goal), place),
         xytext=(4, 0),
         textcoords="offset points",
         va="center",
@@ -65,6 +65,12 @@ def _bar(axes: Any, record: Record, side: str, place: float) -> None:
         axes.plot([goal, goal], [place - BAR / 2, place + BAR / 2], color=GOAL, linewidth=1.6)
 
 
+def _right_of(times: float, goal: float | None) -> float:
+    """Where a label begins: at the end of the bar, or at the goal where that is in the label's way."""
+    end = max(times, 1)
+    return goal if goal and end <= goal <= 1.5 * end else end
+
+
 def _axes(axes: Any, records: list[Record], places: list[dict[str, float]], results: Record) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -72,13 +78,13 @@ def _axes(axes: Any, records: list[Record], places: list[dict[str, float]], resu
     labels = [f"{record['case']}\n{duration(median(record['sides']['chainrule']['seconds']))}" for record in records]
     axes.set_yticks([sum(bars.values()) / len(bars) for bars in places], labels, fontsize=8)
     axes.set_xscale("log")
-    axes.set_xticks(TICKS, [f"{tick:g}×" for tick in TICKS], minor=False)
+    axes.set_xticks(TICKS, [f"{tick:g}×" for tick in TICKS], fontsize=9)
     axes.xaxis.set_minor_locator(_no_ticks())
     found = [value for record in records for side in COLOURS if (value := ratio(record, side))]
     goals = [goal for record in records for goal in record["goals"].values()]
     axes.set_xlim(min(0.8, *found) * 0.8, max(2, *found, *goals) * 1.4)
     axes.axvline(1, color=GOAL, linewidth=1)
-    axes.invert_yaxis()
+    axes.set_ylim(max(max(bars.values()) for bars in places) + BAR, -BAR)
     axes.grid(axis="x", color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)

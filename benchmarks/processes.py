@@ -18,6 +18,7 @@ from benchmarks.cases import CASES, Case
 from benchmarks.data import load
 from benchmarks.runner import ENVIRONMENT, PAUSE_SECONDS, ROOT, Record
 
+FIRST_SEED = 10  # docs/time-to-98.md: 10 to 19, with five rounds
 SEEDS_PER_ROUND = 2
 # JAX keeps what it compiled, however fast it was to compile.
 KEPT = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
@@ -40,16 +41,16 @@ def run_processes(case: Case, rounds: int) -> Record:
 def run_record(case: Case, rounds: int) -> Record:
     """The process to 98 %, once for each seed; before them once more, to fill the caches."""
     seconds, reached = [], []
-    for seed in (0, *range(SEEDS_PER_ROUND * rounds)):
-        taken, found = time_process(["benchmarks/time_to_98.py", str(seed)], "")
+    for seed in (FIRST_SEED, *range(FIRST_SEED, FIRST_SEED + SEEDS_PER_ROUND * rounds)):
+        taken, found = time_process(["benchmarks/time_to_98.py", str(seed)])
         seconds.append(taken)
-        reached.append(found["accuracy"])
+        reached.append(found.get("accuracy", 0.0))
     # The accuracy of the worst seed: 98 % or more means that all have reached it.
     own = {"threads": None, "seconds": seconds[1:], "accuracy": min(reached), "accuracies": reached[1:]}
     return _record(case, rounds, {"chainrule": own})
 
 
-def time_process(arguments: Sequence[str], folder: str) -> tuple[float, Record]:
+def time_process(arguments: Sequence[str], folder: str = "") -> tuple[float, Record]:
     """The wall time of a Python process and the JSON of its last line; what fails is told, not raised."""
     time.sleep(PAUSE_SECONDS)
     environment = os.environ | ENVIRONMENT | KEPT | {"JAX_COMPILATION_CACHE_DIR": f"{folder}/jax"}

@@ -90,6 +90,23 @@ def test_training_leaves_a_run_folder(capsys):
     assert size_of(run / "curves.png") > (600, 300)
 
 
+def test_a_profile_is_printed_and_kept(capsys):
+    options = ("--hidden", 8, "--rows", 256, "--epochs", 1, "--profile")
+    code, out, _ = call(capsys, "train", "mnist", *options)
+    assert code == 0
+    assert "gather the batch" in out
+    profile = json.loads(Path("runs/mnist-8/profile.json").read_text())
+    assert {"gather", "waiting"} <= {row["part"] for row in profile["rows"]}
+    assert "profile.json" in out.splitlines()[-1]
+
+
+def test_the_interpreter_has_no_profile(capsys):
+    code, _, err = call(capsys, "train", "mnist", "--hidden", 8, *QUICK, "--profile")
+    assert code == 1
+    assert "use engine='native'" in err
+    assert not Path("runs/mnist-8").exists()
+
+
 def test_the_compiled_engine_is_the_default_and_agrees(capsys):
     options = ("train", "mnist", "--hidden", 8, "--rows", 600, "--epochs", 2)
     assert call(capsys, *options, "--out", "native")[0] == 0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -165,3 +168,29 @@ def test_the_generated_module_can_be_read():
     assert "# h[j] = relu(a_h[j])" in text
     assert "# dE_dW1[i, j] = mean[n](x[i]*delta_h[j])" in text
     compile(text, "module", "exec")
+
+
+def test_the_text_does_not_depend_on_how_python_orders_sets():
+    """Else the cache would be missed in every second process."""
+    program = """
+import hashlib, sys
+from pathlib import Path
+from chainrule.kernels.source import write_module
+from chainrule.training.network import formula
+net = formula(Path(sys.argv[1]), sizes={"i": 784, "k": 10})
+program, _ = net.training_program("adam", {})
+module = write_module(program, {"x": "uint8", "t": "uint8"}, frozenset({"x"}))
+print(hashlib.sha256(module.text.encode()).hexdigest())
+"""
+    found = set()
+    for seed in "1234":
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(EXAMPLES / "digits.formula")],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found.add(done.stdout)
+    assert len(found) == 1

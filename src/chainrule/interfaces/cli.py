@@ -26,7 +26,7 @@ from chainrule.messages import LANGUAGES, say, set_language
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 
-FORMS = ("formulas", "latex", "numpy", "program", "rules")
+FORMS = ("formulas", "latex", "numpy", "program", "kernel", "rules")
 SPLITS = ("test", "train")
 DTYPES = ("float32", "float64")
 ENGINES = ("native", "interpreter")
@@ -73,7 +73,7 @@ def language_asked(arguments: Sequence[str]) -> str | None:
 
 def command_tree() -> Group:
     """All commands, with their help in the language in force."""
-    return Group([_train(), _predict(), _evaluate(), _show(), _derive(), _datasets()])
+    return Group([_train(), _predict(), _evaluate(), _show(), _derive(), _datasets(), _bench()])
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------
@@ -105,6 +105,7 @@ def _train() -> Command:
             option("--validation", whole, "N", default=0),
             option("--no-scale", is_flag=True),
             option("--out", PATH, "FOLDER"),
+            option("--profile", is_flag=True),
             option("--engine", one_of(ENGINES), hidden=True, default="native"),
         ],
     )
@@ -151,10 +152,10 @@ def _evaluate() -> Command:
 
 
 def _show() -> Command:
-    def run(source: Path, form: str, optimizer: str | None) -> int:
+    def run(source: Path, form: str, optimizer: str | None, of: str | None, data: str | None) -> int:
         from chainrule.interfaces.show import show
 
-        return show(source, form, optimizer)
+        return show(source, form, optimizer, of=of, data=data)
 
     return Command(
         "show",
@@ -163,6 +164,8 @@ def _show() -> Command:
             click.Argument(["source"], type=PATH, metavar="FILE"),
             option("--as", one_of(FORMS), "|".join(FORMS), to="form", default="formulas"),
             option("--optimizer", metavar="NAME"),
+            option("--of", metavar="NAME"),
+            option("--data", metavar="mnist"),
         ],
     )
 
@@ -186,6 +189,15 @@ def _datasets() -> Command:
         return DONE
 
     return Command("datasets", callback=run)
+
+
+def _bench() -> Command:
+    def run(**options: Any) -> int:
+        from chainrule.interfaces.bench import bench
+
+        return bench(**options)
+
+    return Command("bench", callback=run, params=[option("--json", is_flag=True, to="as_json")])
 
 
 def _data_argument() -> click.Argument:

@@ -16,12 +16,14 @@ from chainrule.messages import say
 from chainrule.training.files import write_bytes
 
 if TYPE_CHECKING:
+    from chainrule.kernels.profile import Profile
     from chainrule.training.network import Network
     from chainrule.training.watch import History
 
 RUNS = Path("runs")
 MAX_RUNS = 10_000
 MODEL, FORMULAS, HISTORY, CURVES, NOTE = "model.safetensors", "network.formula", "history.csv", "curves.png", "run.json"
+PROFILE = "profile.json"
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,11 @@ class Run:
         text = json.dumps({**note, "versions": versions()}, indent=2, ensure_ascii=False)
         write_bytes(self.folder / NOTE, (text + "\n").encode())
         return [NOTE]
+
+    def save_profile(self, profile: Profile) -> list[str]:
+        """Where the time of a step went, as JSON."""
+        write_bytes(self.folder / PROFILE, (json.dumps(profile.to_dict(), indent=2, ensure_ascii=False) + "\n").encode())
+        return [PROFILE]
 
     def discard_if_empty(self) -> None:
         """A run that kept nothing leaves no folder."""

@@ -35,8 +35,14 @@ def open_network(path: Path) -> Network:
     return load(path) if is_model else formula(path)
 
 
-def show(path: Path, form: str, optimizer: str | None) -> int:
-    """Print the network in one of FORMS; the exit code."""
+def show(path: Path, form: str, optimizer: str | None, *, of: str | None = None, data: str | None = None) -> int:
+    """Print the network in one of FORMS, or as a kernel: of one quantity, for a data set; the exit code."""
+    if form == "kernel":
+        from chainrule.interfaces.kernel import show_kernel
+
+        return show_kernel(path, optimizer, of=of, data=data)
+    if of is not None or data is not None:
+        raise SettingError(say("interfaces.kernel_only", option="--data" if of is None else "--of"))
     network = open_network(path)
     click.echo(FORMS[form](network, optimizer).rstrip("\n"))
     return 0
@@ -119,7 +125,7 @@ def as_numpy(network: Network, optimizer: str | None) -> str:
     from chainrule.program.write import Options, write_numpy
     from chainrule.training.initial import starts
 
-    program = _step(network, optimizer)
+    program = training_step(network, optimizer)
     hyper = {n: v for n, v in network.hyper.items() if n not in program.defaults}
     options = Options(seed=network.seed, text=network.formulas)
     return write_numpy(program, network.sizes, starts(network.system), hyper, options)
@@ -127,7 +133,7 @@ def as_numpy(network: Network, optimizer: str | None) -> str:
 
 def as_program(network: Network, optimizer: str | None) -> str:
     """The instructions of one training step, each with what a reader calls it."""
-    program = _step(network, optimizer)
+    program = training_step(network, optimizer)
     parts = []
     for name in ("forward", "backward", "update"):
         instructions = getattr(program, name)
@@ -137,7 +143,7 @@ def as_program(network: Network, optimizer: str | None) -> str:
     return "\n".join(parts).lstrip("\n")
 
 
-def _step(network: Network, optimizer: str | None) -> Program:
+def training_step(network: Network, optimizer: str | None) -> Program:
     """One training step; the forward pass alone where nothing learns (fixed gates)."""
     if network.system.loss is None and not network.system.updates:
         return lower_prediction(network.system)

@@ -50,6 +50,7 @@ class TrainOptions:
     no_scale: bool = False
     out: Path | None = None
     engine: str = "native"
+    profile: bool = False
 
 
 def train(options: TrainOptions, command: list[str]) -> int:
@@ -89,6 +90,7 @@ def _train_into(
             validation_data=None if validation is None else (arrays_for(network.system, validation),),
             verbose=1 if sys.stderr.isatty() else 2,
             engine=options.engine,
+            profile=options.profile,
         )
     except Diverged:
         files = run.save_network(network)
@@ -99,6 +101,9 @@ def _train_into(
     test = network.evaluate(arrays_for(network.system, data.test))
     files += run.save_history(history, test)
     files += _picture(run, network, data)
+    if history.profile is not None:
+        files += run.save_profile(history.profile)
+        click.echo(str(history.profile))
     note = {
         "command": command,
         **{k: str(v) if isinstance(v, Path) else v for k, v in asdict(options).items()},

@@ -19,7 +19,18 @@ from chainrule.kernels.layout import LINE_BYTES, Layout, Room
 from chainrule.kernels.lists import Lists, compress, density
 from chainrule.kernels.products import LEFT_ENTRIES, PACKED
 from chainrule.kernels.schedule import copy_name
-from chainrule.kernels.source import BATCH, FIRST_NUMBER, FIRST_STEP, LAST_STEP, ROWS, Module, write_module
+from chainrule.kernels.source import (
+    BATCH,
+    CLOCKS,
+    FIRST_NUMBER,
+    FIRST_STEP,
+    LAST_STEP,
+    ORDER,
+    ROWS,
+    SUMS,
+    Module,
+    write_module,
+)
 from chainrule.kernels.threads import CONTROL_WORDS, FAILED, PROGRESS, STOP, run_team
 from chainrule.program.instructions import Contract, Program
 
@@ -57,11 +68,9 @@ class NativeRunner:
         self.program, self.sizes, self.report = program, dict(sizes), report
         self.dtype = np.dtype(dtype)
         self.threads = threads
-        self.sources = {t.name: _source_array(arrays[t.name], self.dtype) for t in program.inputs}
+        self.sources = {t.name: source_array(arrays[t.name], self.dtype) for t in program.inputs}
         self.profile = profile
-        dtypes = {n: str(a.dtype) for n, a in self.sources.items()}
-        sparse = frozenset(n for n, a in self.sources.items() if _is_sparse(a))
-        self.module: Module = write_module(program, dtypes, sparse, profile)
+        self.module: Module = module_for(program, self.sources, profile)
         self.compiled: Compiled = compile_source(self.module.text, dtype)
         self.compiled_in = 0.0 if self.compiled.from_cache else self.compiled.seconds
         self.room = Room.of(tile_shape(dtype), dtype)
@@ -106,10 +115,10 @@ class NativeRunner:
         self._allocate(batch_size, threads)
         watched = self.program.watched
         sums = np.zeros(len(watched) + 1)
-        self.memory["sums"] = sums
-        self.memory["order"] = np.ascontiguousarray(order, dtype=np.int64)
+        self.memory[SUMS] = sums
+        self.memory[ORDER] = np.ascontiguousarray(order, dtype=np.int64)
         clocks = np.zeros((threads, max(1, len(self.module.parts))), dtype=np.int64)
-        self.memory["clocks"] = clocks
+        self.memory[CLOCKS] = clocks
         address = np.array([self.memory[name].ctypes.data for name in self.module.addresses], dtype=np.int64)
         numbers = np.zeros(FIRST_NUMBER + len(self.module.numbers), dtype=np.int64)
         numbers[[ROWS, BATCH, FIRST_STEP, LAST_STEP]] = rows, batch_size, 0, last
@@ -166,7 +175,7 @@ class NativeRunner:
             return self.sizes[rest]
         if kind == "stride":
             return self.room.stride({**self.sizes, self.program.samples: self.batch_size}[rest])
-        name, _, what = key.rpartition(" ")
+        name, _, what = rest.rpartition(" ")
         lists = self.lists[name]
         numbers = {"capacity": lists.longest, "room": self._column_room(), "blocks": lists.blocks, "block": lists.block}
         return numbers[what]
@@ -241,7 +250,13 @@ def _size(sizes: Mapping[str, int], index: str) -> int:
     return sizes[index.rstrip("'")]
 
 
-def _source_array(array: Array, dtype: np.dtype[Any]) -> Array:
+def module_for(program: Program, sources: Mapping[str, Array], profile: bool = False) -> Module:
+    """The module that trains on these arrays, which are as `source_array` gives them."""
+    dtypes = {n: str(a.dtype) for n, a in sources.items()}
+    return write_module(program, dtypes, frozenset(n for n, a in sources.items() if _is_sparse(a)), profile)
+
+
+def source_array(array: Array, dtype: np.dtype[Any]) -> Array:
     """The array as the kernels can read it: contiguous, of a dtype that the gather knows; no copy where it is so."""
     if str(array.dtype) not in SOURCE_DTYPES or not array.flags.aligned or not array.dtype.isnative:
         array = array.astype(np.int64 if array.dtype.kind in "biu" else dtype)

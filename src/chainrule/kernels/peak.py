@@ -10,9 +10,9 @@ and goes once, so a pass over `size` bytes moves 2 × size. (A loop from one arr
 fetch the target too before it is overwritten.) How fast that is depends on where the bytes stay, so it is measured for
 the number of bytes that a computation touches, up to a power of four: from the first-level cache to main memory.
 
-All threads start at a barrier and read the time-stamp counter before and after; the time is from the first start to the
-last end, and the best of REPEATS runs counts, since whatever disturbs can only take time. Numbers hold for this process:
-a machine that is shared or hot has another peak a minute later.
+All threads start at a barrier and read the time-stamp counter before and after; the time is from the first start to
+the last end, and the best of REPEATS runs counts, since whatever disturbs can only take time. Numbers hold for this
+process: a machine that is shared or hot has another peak a minute later.
 """
 
 from __future__ import annotations

@@ -18,7 +18,18 @@ from chainrule.kernels.layout import Layout, Room
 from chainrule.kernels.lists import BLOCK, density
 from chainrule.kernels.native import SPARSE_DENSITY, SPARSE_WIDTH, aligned
 from chainrule.kernels.schedule import ENTRIES, copy_name, schedule
-from chainrule.kernels.source import BATCH, FIRST_NUMBER, FIRST_STEP, LAST_STEP, ROWS, Module, write_module
+from chainrule.kernels.source import (
+    BATCH,
+    FIRST_NUMBER,
+    FIRST_STEP,
+    LAST_STEP,
+    ORDER,
+    RESULT,
+    ROWS,
+    SUMS,
+    Module,
+    write_module,
+)
 from chainrule.kernels.threads import CONTROL_WORDS, run_team
 from chainrule.program.instructions import Program
 
@@ -57,7 +68,10 @@ class _Step:
 
 
 class Predictor:
-    """The output of a program for rows of input, with weights that `load` brings."""
+    """The output of a program for rows of input, with weights that `load` brings.
+
+    All calls work in the same memory: who shares a predictor among threads lets one in at a time.
+    """
 
     def __init__(self, program: Program, sizes: Mapping[str, int], dtype: str, hyper: Mapping[str, float]):
         self.program, self.sizes = program, dict(sizes)
@@ -78,6 +92,13 @@ class Predictor:
         for step in self.steps.values():
             self._load(step)
 
+    def set_hyper(self, hyper: Mapping[str, float]) -> None:
+        """Take over other values of the hyper-parameters."""
+        self.scalars = self._scalars(hyper)
+        self.table = np.tile(self.scalars, (len(self.table), 1))
+        for step in self.steps.values():
+            self._point(step)
+
     def __call__(self, arrays: Mapping[str, Array], threads: int | None = None) -> Array:
         """One row of output per row of the inputs: contiguous arrays of uint8, int64, float32 or float64."""
         rows = len(next(iter(arrays.values())))
@@ -89,7 +110,7 @@ class Predictor:
         else:
             step.numbers[:FIRST_NUMBER] = rows, batch, 0, 1
         address = step.address
-        address[step.places["result"]] = result.__array_interface__["data"][0]
+        address[step.places[RESULT]] = result.__array_interface__["data"][0]
         for name, array in arrays.items():
             address[step.places[name]] = array.__array_interface__["data"][0]
         if threads is None:
@@ -126,7 +147,7 @@ class Predictor:
 
     def _point(self, step: _Step) -> None:
         """Write the places of all memory into the words that the compiled step gets."""
-        step.memory["order"] = self.order
+        step.memory[ORDER] = self.order
         known = {n: step.memory.get(n, self.order) for n in step.module.addresses}
         step.address = np.array([known[name].ctypes.data for name in step.module.addresses], dtype=np.int64)
         step.places = {
@@ -169,7 +190,7 @@ class Predictor:
             step.memory[f"{name} rows"] = aligned(2 * step.rows * (width + 1), self.dtype)
             for part in ("places", "counts", "columns"):
                 step.memory[f"{name} {part}"] = nothing
-        step.memory["sums"] = np.zeros(1)
+        step.memory[SUMS] = np.zeros(1)
         self._point(step)
 
     def _lists(self, name: str) -> tuple[int, int, int]:
@@ -188,7 +209,7 @@ class Predictor:
             elif kind == "stride":
                 numbers[position] = self.room.stride(sizes[index])
             else:
-                name, _, what = key.rpartition(" ")
+                name, _, what = index.rpartition(" ")
                 width, blocks, block = self._lists(name)
                 numbers[position] = {"capacity": width + 1, "room": 0, "blocks": blocks, "block": block}[what]
         return numbers

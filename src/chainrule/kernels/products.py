@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from chainrule.formula.expr import ZERO, Element, Expr, transform
 from chainrule.kernels.expressions import Writer
-from chainrule.kernels.schedule import SAMPLES, Group, as_matrices, panel_column
+from chainrule.kernels.schedule import ENTRIES, SAMPLES, Group, as_matrices, panel_column
 from chainrule.kernels.walks import Walks, value_of
 from chainrule.program.instructions import ACCUMULATOR, Contract, Map, Update
 
 # Of the left side, what is walked again and again should stay in the second-level cache: 192 of 512 KB of float32.
 LEFT_ENTRIES = 49_152
-PACKED = "packed rows"  # the buffer in which each thread has LEFT_ENTRIES numbers for that
+PACKED = "the packed rows"  # the buffer in which each thread has LEFT_ENTRIES numbers for that
 ROWS_AT_ONCE = 64
 
 
@@ -84,6 +84,9 @@ class Products(Walks):
         last = self._column(product)
         outer = tuple(c for c in product.columns if c != last)
         rows = tuple(str(s) for s in product.left.slots if s not in product.indices)
+        if rows[0] != self.program.samples:
+            # The samples are among the columns: threads share the entries, and each writes to rows of all samples.
+            group = Group(group.head, ENTRIES, group.then, group.stored)
         axis = self.axis_of(group)
         with self.function(group, "tiles", [self.names("tensor", right), self.names("tensor", PACKED)]) as w:
             self.load_scalars(w, group)
@@ -96,8 +99,7 @@ class Products(Walks):
                 w.line(f"panels = panels * ({w.product_of_sizes(outer)})")
             # Rows of the left side that stay in the second-level cache while the panels pass.
             w.line(f"block = ({LEFT_ENTRIES} // (length * TILE_ROWS) + 1) * TILE_ROWS")
-            samples = group.by == SAMPLES and rows[0] == self.program.samples
-            if samples:
+            if group.by == SAMPLES:
                 w.line(f"rows = stop * ({inner})" if inner != "1" else "rows = stop")
                 begin = f"start * ({inner})" if inner != "1" else "start"
                 with w.block(f"for first in range({begin}, rows, block):"):

@@ -159,7 +159,8 @@ class Profile:
         )  # fmt: skip
 
     def _totals(self) -> list[str]:
-        total = Row("", (), "", self.seconds, Work(self.flops, self.dense_flops, 0.0), self.floor_seconds)
+        moved = sum(row.work.bytes for row in self.rows)
+        total = Row("", (), "", self.seconds, Work(self.flops, self.dense_flops, moved), self.floor_seconds)
         cells = self._cells(total)
         return [say("kernels.profile_total"), *cells[1:]]
 
@@ -192,7 +193,7 @@ def profile_of(runner: NativeRunner) -> Profile:
     sizes = _sizes(runner, samples / steps)
     peak = peak_flops(dtype, threads)
     second = steps * ticks_per_second()
-    times = dict(zip(module.parts, runner.ticks.mean(axis=0) / second, strict=True))
+    times = dict(zip(module.parts, map(float, runner.ticks.mean(axis=0) / second), strict=True))
     rows = [Row(GATHER, (), "", times.get(GATHER, 0.0), gather_work(module, program, sizes), 0.0)]
     for function in module.functions:
         work = work_of(function.group, module, program, sizes)

@@ -70,7 +70,7 @@ def schedule(program: Program) -> list[Group]:
     groups: list[Group] = []
     for instruction in _samples_first(program):
         by = _share(program, instruction)
-        home = _joinable(groups, instruction, by) if isinstance(instruction, Map | Update) else None
+        home = _joinable(program, groups, instruction, by) if isinstance(instruction, Map | Update) else None
         if home is None:
             groups.append(Group(instruction, by))
         else:
@@ -128,10 +128,13 @@ def _samples_first(program: Program) -> list[Instruction]:
     return ordered
 
 
-def _joinable(groups: list[Group], instruction: Map | Update, by: str) -> Group | None:
+def _joinable(program: Program, groups: list[Group], instruction: Map | Update, by: str) -> Group | None:
     """The group that computes, entry by entry, what this instruction reads, if the instruction can run there."""
     wanted, out = set(reads(instruction)), instruction.out
     for group in reversed(groups):
+        # The loss is looked at before anything is updated, so that a step that lost it changes nothing.
+        if isinstance(instruction, Update) and group.writes & set(program.watched):
+            return None
         if group.by == by and group.head.out.slots == out.slots and group.writes & wanted and _fits(group, instruction):
             return group
         if _blocks(group, instruction):
@@ -315,7 +318,7 @@ def sparse_inputs(program: Program, allowed: set[str]) -> dict[str, SparseInput]
     They are read only as the left side of products, along a row of samples or down a column of the batch.
     """
     found: dict[str, SparseInput] = {}
-    for source in allowed:
+    for source in sorted(allowed):
         element = program.tensors[source].element
         readers = [i for i in program if source in reads(i)]
         name = source

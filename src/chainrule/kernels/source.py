@@ -31,6 +31,8 @@ from chainrule.program.passes import signs_of_results
 
 # Words of `number`; the sizes, strides and capacities that Module.numbers names follow.
 ROWS, BATCH, FIRST_STEP, LAST_STEP, FIRST_NUMBER = range(5)
+# Memory that is no tensor's. Tensors' names have no spaces, so none is called so.
+ORDER, SUMS, RESULT, CLOCKS = "the order", "the sums", "the result", "the clocks"
 
 
 @dataclass(frozen=True)
@@ -76,16 +78,16 @@ def _not_walkable(groups: list[Group], layouts: Layouts, sparse: Mapping[str, Sp
     """A sparse input that some product, as it was laid out, does not have on its left."""
     for group in groups:
         head = group.head
-        names = set(reads(head)) & set(sparse)
+        names = [name for name in reads(head) if name in sparse]
         if isinstance(head, Contract) and names:
             layout = layouts.home[head.out.tensor]
             product = as_matrices(head, str(head.out.slots[layout.column if layout.column is not None else -1]))
-            name = names.pop()
-            if product is None or product.left.tensor != name:
-                return name
+            other = [name for name in names if product is None or name != product.left.tensor]
+            if product is None or other:
+                return other[0]
             place = [n for n, s in enumerate(product.right.slots) if s not in product.indices]
             if len(place) != 1 or layouts.panels(product.right.tensor, place[0]) is None:
-                return name
+                return names[0]
     return None
 
 
@@ -122,7 +124,7 @@ class _ModuleWriter:
         gathers = [gather_lists(self.walks, name) for name in self.sparse]
         self._epoch()
         epoch = "\n".join("    " * line.depth + line.text for line in self.lines).replace(
-            "CLOCKS", str(len(self.parts))
+            "<parts>", str(len(self.parts))
         )
         functions = self.walks.functions
         texts = [f.text for f in functions] + [GATHER, *gathers, self._watch_function(), self._deliver(), epoch]
@@ -146,14 +148,14 @@ class _ModuleWriter:
         indices = [i for i in self.walks.indices if i != self.program.samples]
         found = [f"size {i}" for i in indices] + [f"stride {i}" for i in self.walks.indices]
         for name in self.sparse:
-            found += [f"{name} {what}" for what in ("capacity", "room", "blocks", "block")]
+            found += [f"lists {name} {what}" for what in ("capacity", "room", "blocks", "block")]
         return found
 
     def _assign_buffers(self) -> dict[str, str]:
         """Tensor → buffer. A buffer of the samples' own rows is used again once nobody reads it any more."""
         last: dict[str, int] = {}
         for position, group in enumerate(self.groups):
-            for name in group.reads | group.writes:
+            for name in sorted(group.reads | group.writes):
                 last[name] = position
         forever = {*self.program.watched, self.program.output}
         private = {
@@ -169,7 +171,7 @@ class _ModuleWriter:
                 shape = (self.layouts.home[name], self.layouts.copies.get(name))
                 spare = free.get(shape, []) if name in private else []
                 buffers[name] = spare.pop() if spare else f"buffer {len(set(buffers.values()))}"
-            for name in group.reads | group.writes:
+            for name in sorted(group.reads | group.writes):
                 if name in buffers and name in private and name not in forever and last[name] == position:
                     shape = (self.layouts.home[name], self.layouts.copies.get(name))
                     free.setdefault(shape, []).append(buffers[name])
@@ -206,7 +208,7 @@ class _ModuleWriter:
         add(0, "def epoch(thread, threads, address, number, scalar, control):")
         for position, key in enumerate(self._numbers()):
             kind, _, index = key.partition(" ")
-            name = names(kind, index) if kind in ("size", "stride") else names("tensor", key)
+            name = names("tensor" if kind == "lists" else kind, index)
             add(1, f"{name} = number[{FIRST_NUMBER + position}]")
         for name, key in self._memories():
             add(1, f"{names('tensor', name)} = {self._address(key, 'F')}")
@@ -223,12 +225,12 @@ class _ModuleWriter:
             kinds = {"starts": "int64", "places": "int32", "rows": "F", "counts": "int64", "columns": "F"}
             for word, (part, kind) in zip(words, kinds.items(), strict=False):
                 add(1, f"{word} = {self._address(f'{name} {part}', kind)}")
-        add(1, f"order = {self._address('order', 'int64')}")
-        add(1, f"sums = {self._address('sums', 'float64')}")
+        add(1, f"order = {self._address(ORDER, 'int64')}")
+        add(1, f"sums = {self._address(SUMS, 'float64')}")
         if self._delivers():
-            add(1, f"result = {self._address('result', 'F')}")
+            add(1, f"result = {self._address(RESULT, 'F')}")
         if self.profile:
-            add(1, f"clocks = {self._address('clocks', 'int64')}")
+            add(1, f"clocks = {self._address(CLOCKS, 'int64')}")
             add(1, "begun = clock()")
         add(1, f"for s in range(number[{FIRST_STEP}], number[{LAST_STEP}]):")
         add(2, f"batch_first = s * number[{BATCH}]")
@@ -255,7 +257,7 @@ class _ModuleWriter:
             return
         if part not in self.parts:
             self.parts.append(part)
-        place = f"thread * CLOCKS + {self.parts.index(part)}"
+        place = f"thread * <parts> + {self.parts.index(part)}"
         for line in ("now = clock()", f"clocks[{place}] += now - begun", "begun = now"):
             self._add(2, line)
 
