@@ -91,9 +91,11 @@ def draw(points: Sequence[Record], folder: Path) -> None:
         own = [point for point in points if point["sweep"] == name and "error" not in point]
         time = figure.add_subplot(2, len(names), column)
         _curves(time, own, "seconds_per_sample", 1e6)
+        time.set_yscale("log")
         time.set_title(name, fontsize=11)
         memory = figure.add_subplot(2, len(names), len(names) + column)
         _curves(memory, own, "memory_bytes", 2**-20)
+        memory.set_ylim(bottom=0)
         memory.set_xlabel(name)
         if column == 1:
             time.set_ylabel("µs per sample")
@@ -110,7 +112,6 @@ def _curves(axes: Any, points: Sequence[Record], name: str, scale: float) -> Non
         label = f"{threads} thread{'s' if threads > 1 else ''}"
         axes.plot([p["value"] for p in own], [scale * p[name] for p in own], label=label, markersize=4, **style)
     axes.set_xscale("log", base=2 if max((p["value"] for p in points), default=0) < 10_000 else 10)
-    axes.set_yscale("log")
     axes.grid(color="#dddddd", linewidth=0.7)
     axes.spines[["top", "right"]].set_visible(False)
 

@@ -14,6 +14,7 @@ Record = dict[str, Any]
 
 # Test results of two sides agree within these: batches come in another order, and first weights may.
 LOSS_TOLERANCE, ACCURACY_TOLERANCE = 0.25, 0.015
+IDLE = 0.8  # of the sum of the cores: clocks fall a little where all of them work
 EXACT = 1e-3  # where no training came before: the same weights, the same outputs
 
 UNITS = {"step": "step", "row": "row", "rows": "10,000 rows", "process": "process", "record": "process"}
@@ -41,6 +42,12 @@ def share(record: Record) -> float | None:
     """The share of the floor that chainrule reaches: above 1 where it does less than the dense work."""
     own, floor = record["sides"].get("chainrule", {}).get("seconds"), record.get("floor_seconds")
     return floor / median(own) if own and floor else None
+
+
+def was_busy(record: Record) -> bool:
+    """Whether all cores together did much less than each alone: something else ran, and nothing here is to be trusted."""
+    limits = {name: median(values) for name, values in record.get("limits", {}).items()}
+    return bool(limits) and limits["flops_all"] < IDLE * record["cores"] * limits["flops_1"]
 
 
 def agrees(record: Record, side: str) -> bool:
@@ -78,6 +85,7 @@ def case_text(record: Record) -> str:
     notes = [f"{side}: {found['differs']}" for side, found in record["sides"].items() if found.get("differs")]
     notes += [f"{side} FAILED: {found['error']}" for side, found in record["sides"].items() if "error" in found]
     notes += [f"{side} DISAGREES with chainrule" for side in record["sides"] if not agrees(record, side)]
+    notes += ["the cores had other work: measure again on an idle machine"] if was_busy(record) else []
     lines = [f"{record['case']}: {record['title']}", _floor_text(record), table(rows)]
     return "\n".join([line for line in lines if line] + [f"  {note}" for note in notes])
 

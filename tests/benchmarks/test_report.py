@@ -47,7 +47,7 @@ def test_the_best_setting_of_threads_counts():
         Entry("pytorch", 1, seconds=[3.0], reached=dict(GOOD)),
         Entry("pytorch", 2, seconds=[2.0], reached=dict(GOOD)),
     ]
-    found = record(CASES["A"], 1, entries, {"flops_all": [1.0], "read": [1.0]})
+    found = record(CASES["A"], 1, entries, {"flops_1": [1.0], "flops_all": [1.0], "read": [1.0]})
     assert found["sides"]["pytorch"]["threads"] == 2
     assert found["sides"]["pytorch"]["tried"] == {"1": [3.0], "2": [2.0]}
 
@@ -59,6 +59,13 @@ def test_disagreement_is_flagged(found):
     assert "pytorch DISAGREES" in case_text(found)
     found["sides"]["pytorch"]["differs"] = "another optimizer"
     assert agrees(found, "pytorch")
+
+
+def test_a_busy_machine_is_told(found):
+    found["cores"] = 2
+    assert "other work" not in case_text(found)
+    found["limits"]["flops_all"] = [1.1e11]
+    assert "other work" in case_text(found)
 
 
 def test_predictions_agree_closely():

@@ -8,5 +8,7 @@ train.py       `chainrule train`
 runs.py        the folder that a training leaves
 predict.py     `chainrule predict` and `chainrule evaluate`
 show.py        `chainrule show` and `chainrule derive`
+kernel.py      `chainrule show --as kernel`
+bench.py       `chainrule bench`
 plots.py       pictures (matplotlib)
 """

@@ -4,9 +4,9 @@ The network is that of examples/digits.formula: 784 inputs, 512 hidden units (Re
 batches of 128. It is trained on digits, whose pixels are mostly 0, and on normal numbers of the same shape, which are
 never 0; then it predicts one row, and ten thousand. Every figure is the median of REPEATS, after one run that compiles.
 
-GFLOP/s count the operations that the formulas ask for, whatever was skipped because it was multiplied by 0; the floor is
-the time of these operations at the machine's peak (kernels/peak.py), or of reading the weights once where that is
-longer. So the share of the floor is above 100 % where zeros were skipped, and below where they were not.
+GFLOP/s count the operations that the formulas ask for, whatever was skipped because it was multiplied by 0; the dense
+floor is the time of these operations at the machine's peak (kernels/peak.py), or of reading the weights once where that
+is longer. So the share of it can be above 100 % where zeros were skipped, and is below where they were not.
 
 `make bench` of the source tree compares with other frameworks; this is for a look at one's own machine.
 """

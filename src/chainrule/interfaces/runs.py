@@ -59,14 +59,16 @@ class Run:
 
     def save_note(self, note: Mapping[str, Any]) -> list[str]:
         """How the run was made and what it reached, as JSON."""
-        text = json.dumps({**note, "versions": versions()}, indent=2, ensure_ascii=False)
-        write_bytes(self.folder / NOTE, (text + "\n").encode())
-        return [NOTE]
+        return self._save_json(NOTE, {**note, "versions": versions()})
 
     def save_profile(self, profile: Profile) -> list[str]:
         """Where the time of a step went, as JSON."""
-        write_bytes(self.folder / PROFILE, (json.dumps(profile.to_dict(), indent=2, ensure_ascii=False) + "\n").encode())
-        return [PROFILE]
+        return self._save_json(PROFILE, profile.to_dict())
+
+    def _save_json(self, name: str, content: Mapping[str, Any]) -> list[str]:
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+        write_bytes(self.folder / name, (text + "\n").encode())
+        return [name]
 
     def discard_if_empty(self) -> None:
         """A run that kept nothing leaves no folder."""

@@ -18,4 +18,8 @@ host.py         vector width, registers, cache sizes, cores of this machine
 compile.py      text → object code, kept in a cache
 lists.py        rows of a data set as lists of their non-zeros
 native.py       the runner: buffers, arguments, one call an epoch and thread
+
+peak.py         what the machine can do at best, measured
+work.py         operations and bytes of a group, counted from its formulas
+profile.py      where the time of a step goes, and its share of the floor
 """

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from chainrule.formula.evaluate import Array
+from chainrule.formula.expr import base_index
 from chainrule.kernels.host import ITEM_BYTES, TileShape
 
 LINE_BYTES = 64
@@ -71,16 +72,17 @@ class Layout:
 
     def entries(self, sizes: Mapping[str, int], room: Room) -> int:
         """How many entries the memory has, all filling included; a whole number of panels."""
-        shape = [sizes[i] for i in self.rows]
+        shape = [sizes[base_index(i)] for i in self.rows]
         if self.column is not None:
-            return -(-sizes[self.indices[self.column]] // room.panel) * room.panel * _product(shape)
+            return -(-sizes[base_index(self.indices[self.column])] // room.panel) * room.panel * _product(shape)
         if self.padded:
             return _product(shape[:-1]) * room.stride(shape[-1])
         return -(-_product(shape) // room.panel) * room.panel
 
     def pack(self, array: Array, room: Room) -> Array:
         """The entries as they lie in memory; the filling is 0."""
-        memory = np.zeros(self.entries(dict(zip(self.indices, array.shape, strict=True)), room), dtype=array.dtype)
+        sizes = {base_index(i): size for i, size in zip(self.indices, array.shape, strict=True)}
+        memory = np.zeros(self.entries(sizes, room), dtype=array.dtype)
         if self.column is not None:
             columns = np.moveaxis(array, self.column, -1)
             rows = columns.reshape(-1, columns.shape[-1])
@@ -96,13 +98,13 @@ class Layout:
 
     def unpack(self, memory: Array, sizes: Mapping[str, int], room: Room) -> Array:
         """The array in the shape of the formula, as a copy."""
-        shape = [sizes[i] for i in self.indices]
+        shape = [sizes[base_index(i)] for i in self.indices]
         if self.column is None and not self.padded:
             return memory[: _product(shape)].reshape(shape).copy()
         if self.column is None:
             return memory.reshape(-1, room.stride(shape[-1]))[:, : shape[-1]].reshape(shape).copy()
         width = shape[self.column]
-        rows = [sizes[i] for i in self.rows]
+        rows = [sizes[base_index(i)] for i in self.rows]
         panels = -(-width // room.panel)
         flat = memory.reshape(panels, -1, room.panel).transpose(1, 0, 2).reshape(-1, panels * room.panel)[:, :width]
         return np.ascontiguousarray(np.moveaxis(flat.reshape(*rows, width), -1, self.column))

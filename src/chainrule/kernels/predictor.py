@@ -44,9 +44,16 @@ def predictable(program: Program) -> bool:
         return False
     indices = program.tensors[output].indices
     by_sample = bool(indices) and indices[0] == program.samples and program.tensors[output].role == "computed"
-    alone = all(group.by != ENTRIES for group in schedule(program))
-    counts = any(Size(program.samples) in set(walk(value)) for _, value in program.scalars)
-    return by_sample and alone and not counts
+    return by_sample and in_parts(program)
+
+
+def in_parts(program: Program) -> bool:
+    """Whether rows may come in any division: no quantity looks at several of them, and none counts them."""
+    n = program.samples
+    for group in schedule(program):
+        if group.by == ENTRIES and any(n in program.tensors[name].indices for name in group.reads | group.writes):
+            return False
+    return not any(Size(n) in set(walk(value)) for _, value in program.scalars)
 
 
 @dataclass

@@ -286,13 +286,13 @@ class _ModuleWriter:
         open_groups: list[tuple[str, set[str], set[str]]] = [
             (SAMPLES, set(), {self._place(t) for t in written_by_gather})
         ]
-        watched = not self.program.watched
+        watched = self._delivers()
         scratch = {self.names("tensor", s): s for s in self.walks.scratch}
         for function in self.walks.functions:
             group = function.group
             if group.updates and not watched:
                 self._watch(n)
-                watched, open_groups = True, []
+                watched, open_groups = True, [] if self.program.watched else open_groups
             read = {self._place(t) for t in group.reads} | {s for a, s in scratch.items() if a in function.arguments}
             write = {self._place(t) for t in group.stored}
             if group.head.out.tensor in self.walks.scratch:
@@ -325,8 +325,9 @@ class _ModuleWriter:
 
     def _watch(self, n: str) -> None:
         watched = "".join(f", {self.names('tensor', name)}" for name in self.program.watched)
-        self._add(2, "barrier(control, threads)")
-        self._clock("waiting")
+        if self.program.watched:
+            self._add(2, "barrier(control, threads)")
+            self._clock("waiting")
         self._add(2, f"if watch(thread, s, {n}, control, sums{watched}) != 0:")
         self._add(3, "return s")
 
@@ -334,9 +335,10 @@ class _ModuleWriter:
         """Sums of the watched quantities over the epoch's samples, in float64.
 
         Every thread adds up the loss, in the same order, and so comes to the same verdict without a barrier more.
+        One of them counts the samples, and asks whether to stop.
         """
         program = self.program
-        if not program.watched:
+        if self._delivers():
             return ""
         watched = "".join(f", {self.names('tensor', name)}" for name in program.watched)
         lines = [f"def watch(thread, s, samples, control, sums{watched}):", "    # loss and metrics of this step"]

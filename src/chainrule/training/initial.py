@@ -6,7 +6,7 @@ numbers do not depend on another's shape; the orders of the epochs use the keys 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -22,10 +22,14 @@ from chainrule.program.write import Start
 PARAMETER_KEY = 2**32  # keys below are epochs
 
 
-def initial_values(system: System, sizes: Mapping[str, int], seed: int, dtype: str) -> dict[str, Array]:
-    """Every parameter and declared state, by name, as a fresh array."""
+def initial_values(
+    system: System, sizes: Mapping[str, int], seed: int, dtype: str, given: Collection[str] = ()
+) -> dict[str, Array]:
+    """Every parameter and declared state but those that are given, by name, as a fresh array."""
     values = {}
     for position, tensor in enumerate(system.of_role("parameter", "state")):
+        if tensor.name in given:
+            continue
         shape = tuple(sizes[i] for i in tensor.indices)
         values[tensor.name] = _draw(system, tensor, position, shape, sizes, seed).astype(dtype)
     return values

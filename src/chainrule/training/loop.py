@@ -47,6 +47,7 @@ class Plan:
     hyper: Mapping[str, float] = field(default_factory=dict)
     engine: str = "native"
     profile: bool = False
+    sparse: bool | None = None
 
     def check(self) -> None:
         """Raises: SettingError, one line, for an option out of range."""
@@ -164,7 +165,9 @@ def make_runner(network: Network, program: Program, arrays: Mapping[str, Array],
         return InterpretedRunner(program, arrays, start, known, network.dtype)
     from chainrule.kernels.native import NativeRunner
 
-    return NativeRunner(program, arrays, start, known, network.dtype, plan.threads, EpochReport, plan.profile)
+    return NativeRunner(
+        program, arrays, start, known, network.dtype, plan.threads, EpochReport, plan.profile, plan.sparse
+    )
 
 
 class InterpretedRunner:

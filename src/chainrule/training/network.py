@@ -141,16 +141,14 @@ class Network:
                 raise DataError(say("training.wrong_shape", name=name, came=array.shape, wanted=shown))
             self._sizes.learn_shape(tensors[name], array.shape, say("training.from_data", name=name))
             arrays[name] = array.astype(self.dtype)
-        if not self._sizes.missing():
-            self._start()
         self._kept.update(arrays)
         self.changes += 1
 
     def _start(self) -> None:
-        """Draw the parameters that have no values yet."""
+        """Draw the parameters and declared states that have no values yet."""
         known = self._sizes.require()
-        if any(p.name not in self._kept for p in self.system.parameters):
-            self._kept = initial_values(self.system, known, self.seed, self.dtype) | self._kept
+        if any(t.name not in self._kept for t in self.system.of_role("parameter", "state")):
+            self._kept = initial_values(self.system, known, self.seed, self.dtype, self._kept) | self._kept
             self.changes += 1
 
     # what it computes
@@ -296,6 +294,7 @@ class Network:
         hyper: Mapping[str, float] | None = None,
         engine: str = "native",
         profile: bool = False,
+        sparse: bool | None = None,
         **named: object,
     ) -> History:
         """Train: `epochs` passes over the data in batches, and return what each epoch reached.
@@ -304,7 +303,8 @@ class Network:
         without it the text's own lines hold, else gradient descent. `learning_rate` is a number or a schedule (name or
         formula in step, steps and eta0); `hyper` sets further hyper-parameters. `callbacks` get (epoch, logs) after
         each epoch; one that returns False ends the training. `engine` is "native" (compiled) or "interpreter".
-        `profile` measures where the time of a step goes: history.profile, a table when printed.
+        `profile` measures where the time of a step goes: history.profile, a table when printed. `threads` and `sparse`
+        (whether zeros among the inputs are skipped) are chosen by the sizes and the share of zeros where they are None.
 
         Raises: DataError, SettingError, FormulaError; Diverged where the loss leaves the finite numbers, with the last
         good weights kept; KeyboardInterrupt is caught: training ends after the step, the weights are kept.
@@ -325,6 +325,7 @@ class Network:
             hyper=dict(hyper or {}),
             engine=engine,
             profile=profile,
+            sparse=sparse,
         )
         plan.check()
         arrays = self.bind(data, named, ("input", "target", "label"))

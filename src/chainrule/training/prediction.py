@@ -127,7 +127,10 @@ def evaluate_compiled(network: Network, program: Program, arrays: Mapping[str, A
     if multiplications(program, network.sizes, rows) < MUCH_WORK:
         return None
     from chainrule.kernels.native import NativeRunner
+    from chainrule.kernels.predictor import in_parts
 
+    if not in_parts(program):
+        return None
     start = {t.name: network.kept[t.name] for t in program.kept}
     runner = NativeRunner(program, arrays, start, network.sizes, network.dtype, None, EpochReport)
     steps = -(-rows // EVALUATION_ROWS)
