@@ -45,7 +45,7 @@ def share(record: Record) -> float | None:
 
 
 def was_busy(record: Record) -> bool:
-    """Whether all cores together did much less than each alone: something else ran, and nothing here is to be trusted."""
+    """Whether all cores together did much less than each alone: something else ran beside them."""
     limits = {name: median(values) for name, values in record.get("limits", {}).items()}
     return bool(limits) and limits["flops_all"] < IDLE * record["cores"] * limits["flops_1"]
 
@@ -124,7 +124,9 @@ def _floor_text(record: Record) -> str:
     else:
         limit = f"{limits['flops_all'] / 1e9:.0f} GFLOP/s on all cores, {limits['flops_1'] / 1e9:.0f} on one"
     goal = f" (goal {record['share_goal']:.0%})" if record.get("share_goal") else ""
-    return f"floor {duration(record['floor_seconds'])} at {limit}; chainrule is at {reached:.0%} of it{goal}"
+    loops = record["sides"]["chainrule"].get("loops_share")
+    plain = f"; {loops:.1%} of its operations are in plain loops" if loops is not None else ""
+    return f"floor {duration(record['floor_seconds'])} at {limit}; chainrule is at {reached:.0%} of it{goal}{plain}"
 
 
 def summary(results: Record) -> str:

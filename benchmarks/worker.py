@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks.cases import CASES, GROWTH_CASES, Case
 from benchmarks.data import Array, Data, first_weights, load, score
-from benchmarks.sides import Setup, Side, make_side
+from benchmarks.sides import ProfiledSide, Setup, Side, make_side
 
 SINGLE_ROWS = 1_000  # predictions of one row, one after the other, in a round
 REPEATS = 5  # predictions of many rows in a round
@@ -139,7 +139,10 @@ def serve(name: str, case: Case, threads: int | None, rounds: int) -> None:
         timed = time_single_rows if case.measure == "row" else time_many_rows
         predict_rounds(timed(side, test_inputs(name, data)), rounds, channel)
     memory = peak_bytes() - before
-    channel.send(**reached(side, name, case, data), memory_bytes=memory)
+    found = reached(side, name, case, data) | {"memory_bytes": memory}
+    if isinstance(side, ProfiledSide) and case.measure == "step":
+        found["loops_share"] = side.loops_share()
+    channel.send(**found)
 
 
 if __name__ == "__main__":

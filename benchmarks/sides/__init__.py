@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from benchmarks.cases import Case
 from benchmarks.data import Array, Data, Weights
@@ -51,6 +51,15 @@ class Side(Protocol):
 
     def save(self, path: Path) -> None:
         """Write the weights as the library does."""
+        ...
+
+
+@runtime_checkable
+class ProfiledSide(Protocol):
+    """A side that tells how its steps are made up: chainrule."""
+
+    def loops_share(self) -> float:
+        """The share of a step's operations that fell to plain loops."""
         ...
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import chainrule as cr
 from benchmarks.data import Array
 from benchmarks.sides import Setup
+
+PROFILED_STEPS = 20
 
 
 class ChainruleSide:
@@ -21,17 +24,25 @@ class ChainruleSide:
                 self.network.set_parameters({f"W{layer}": weight, f"b{layer}": bias})
 
     def train(self, epochs: int, between: Callable[[], None]) -> None:
+        self._fit(self.setup.case.rows, epochs=epochs, callbacks=[lambda *_: between()])
+
+    def loops_share(self) -> float:
+        """The share of a step's operations that fell to plain loops, where no tile and no vector form was found."""
+        rows = min(self.setup.case.rows, PROFILED_STEPS * self.setup.case.batch_size)
+        profile = self._fit(rows, epochs=1, profile=True).profile
+        return sum(row.work.flops for row in profile.rows if row.kind == "loops") / profile.flops
+
+    def _fit(self, rows: int, **options: Any) -> Any:
         case, train = self.setup.case, self.setup.data.train
-        self.network.fit(
-            train.inputs,
-            train.targets,
-            epochs=epochs,
+        return self.network.fit(
+            train.inputs[:rows],
+            train.targets[:rows],
             batch_size=case.batch_size,
             optimizer=case.optimizer,
             learning_rate=case.learning_rate,
             threads=self.setup.threads,
             verbose=0,
-            callbacks=[lambda *_: between()],
+            **options,
         )
 
     def hold(self, inputs: Array) -> Array:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from chainrule.kernels.source import write_module
 from chainrule.kernels.work import Sizes, Work, gather_work, work_of
 from chainrule.training.network import formula
+from tests.random_systems import draw, together
 
 DENSE = """
 input     x[i]
@@ -72,3 +74,35 @@ def test_a_mean_batch_may_have_a_broken_number_of_samples():
     half = Sizes({**SIZES, "n": 1.5}, 4)
     found = works(DENSE, {"x": "float32", "t": "float32"}, half)
     assert found["gather"].bytes == 1.5 * (I + J) * 8
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_program_can_be_counted(seed):
+    drawn = together([draw(np.random.default_rng(seed), seed, 6)])
+    program, _ = formula(drawn.text).training_program("adam")
+    module = write_module(program, {t.name: "int64" if t.role == "label" else "float32" for t in program.inputs})
+    sizes = Sizes({**drawn.sizes, **formula(drawn.text, sizes=drawn.sizes).sizes, program.samples: 6}, 4)
+    for function in module.functions:
+        work = work_of(function.group, module, program, sizes)
+        assert 0 <= work.flops == work.dense_flops < np.inf
+        assert 0 < work.bytes < np.inf
+    assert gather_work(module, program, sizes).bytes > 0
+
+
+def test_a_copy_in_panels_moves_bytes_and_computes_nothing():
+    """The right side of the second product is read over two indices: it is packed before."""
+    text = """
+    input     x[i, j]
+    parameter W[j, c], V[i, c, d] = normal(0, 1)
+    h[i, c] = sum[j](x[i, j]*W[j, c])
+    y[d] = sum[i, c](h[i, c]*V[i, c, d])
+    E    = sum[d](y[d]**2)
+    """
+    sizes = Sizes({"n": N, "i": 3, "j": 4, "c": 5, "d": 6}, 4)
+    program, _ = formula(text).training_program("gradient_descent")
+    module = write_module(program, {"x": "float32"})
+    copies = [f for f in module.functions if f.group.head.out.tensor in module.scratch]
+    assert copies
+    for function in copies:
+        work = work_of(function.group, module, program, sizes)
+        assert (work.flops, work.bytes > 0) == (0, True)

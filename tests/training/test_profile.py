@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from chainrule.errors import SettingError
-from chainrule.kernels import peak
 from chainrule.messages import set_language
 from chainrule.training.network import formula
 from tests.training.test_loop import SMALL, blobs
@@ -21,7 +20,6 @@ def _known_machine(monkeypatch):
 
     monkeypatch.setattr(profile, "peak_flops", lambda dtype, threads: threads * 1e11)
     monkeypatch.setattr(profile, "bandwidth", lambda size, dtype, threads: 1e10)
-    monkeypatch.setattr(peak, "REPEATS", 1)
     monkeypatch.setenv("COLUMNS", "150")
     set_language("en")
     yield
@@ -115,10 +113,16 @@ def test_the_table_shows_equations(tongue, words):
     assert "\x1b" not in text
 
 
-def test_a_narrow_terminal_folds_equations(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "90")
+@pytest.mark.parametrize("columns", [80, 100, 200])
+def test_equations_give_way_where_there_is_little_room_and_numbers_never(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
     x, t = blobs(64)
-    assert max(map(len, str(profiled(x, t)[1].profile).splitlines())) <= 90
+    profile = profiled(x, t)[1].profile
+    text = str(profile)
+    assert max(map(len, text.splitlines())) <= columns
+    for row in profile.rows:
+        assert f" {1e6 * row.seconds:,.1f}" in text
+        assert f" {row.work.flops / 1e6:,.3f}" in text or not row.work.flops
 
 
 def test_the_interpreter_has_no_parts_to_time():

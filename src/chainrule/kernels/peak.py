@@ -11,7 +11,7 @@ fetch the target too before it is overwritten.) How fast that is depends on wher
 the number of bytes that a computation touches, up to a power of four: from the first-level cache to main memory.
 
 All threads start at a barrier and read the time-stamp counter before and after; the time is from the first start to
-the last end, and the best of REPEATS runs counts, since whatever disturbs can only take time. Numbers hold for this
+the last end, and the best of some runs counts, since whatever disturbs can only take time. Numbers hold for this
 process: a machine that is shared or hot has another peak a minute later.
 """
 
@@ -30,7 +30,8 @@ from chainrule.kernels.threads import CONTROL_WORDS, run_team
 SUMS = 12
 TURNS = 1_000_000  # 12 multiply-adds a turn, 2 a cycle: some 2 ms
 MOVED_BYTES = 16 << 20  # of one run, at least: from some 0.2 ms in the first-level cache to 2 ms in main memory
-REPEATS = 8
+REPEATS = 8  # at least so many runs, and at least LEAST_SECONDS: longer than others' time slices of 4 or 8 ms
+LEAST_SECONDS = 0.06
 SMALLEST, LARGEST = 1 << 14, 1 << 26  # bytes of a memory loop, of all threads together
 
 _TEXT = '''"""What a machine can do at best."""
@@ -118,8 +119,9 @@ def _seconds(dtype: str, threads: int, number: list[int], entries: int) -> float
     memory = memory[-memory.ctypes.data % 64 // memory.itemsize :]
     compiled = _compiled(dtype)
     call = _Call(memory, clocks, [*number, apart])
-    times = []
-    for _ in range(REPEATS):
+    times: list[float] = []
+    began = time.perf_counter()
+    while len(times) < REPEATS or time.perf_counter() - began < LEAST_SECONDS:
         run_team(lambda thread: compiled.entry(thread, threads, *call.words), threads, _nothing, _nothing)
         times.append(float(clocks[:, 1].max() - clocks[:, 0].min()) / ticks_per_second())
     return max(min(times), 1e-9)

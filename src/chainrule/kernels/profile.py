@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from chainrule.kernels.native import NativeRunner
 
 GATHER, WAITING, BETWEEN = "gather", "waiting", "between"  # the parts that are no function of the module
-WIDEST = 160  # columns of a table: wider ones are hard to read
+TOTAL = "total"
+WIDE, WIDEST = 120, 160  # characters of a line: from which all columns have room, and from which a table reads badly
+COLUMNS = ("part", "equations", "kind", "microseconds", "share", "dense", "done", "megabytes", "speed", "floor")
+NARROW = ("equations", "kind", "microseconds", "done", "speed", "floor")
 
 
 @dataclass(frozen=True)
@@ -130,18 +133,22 @@ class Profile:
         from rich.console import Console
         from rich.table import Table
 
+        width = min(shutil.get_terminal_size((WIDE, 24)).columns, WIDEST)
+        columns = COLUMNS if width >= WIDE else NARROW
         table = Table(box=box.SIMPLE_HEAD, title=self._title(), title_justify="left", caption=self._caption(),
                       caption_justify="left", show_footer=True, padding=(0, 1, 0, 0))  # fmt: skip
-        for name, total in zip(_COLUMNS, self._totals(), strict=True):
+        totals = self._cells(self._total())
+        for name in columns:
             words = name in ("part", "equations", "kind")
+            # Only equations give way where there is little room: a number without its end would be another number.
             table.add_column(
-                say(f"kernels.profile_{name}"), total, justify="left" if words else "right",
-                no_wrap=name != "equations", overflow="fold",
+                say(f"kernels.profile_{name}"), totals[name], justify="left" if words else "right",
+                no_wrap=name != "equations", overflow="fold", ratio=1 if name == "equations" else None,
             )  # fmt: skip
         for row in self.rows:
-            table.add_row(*self._cells(row))
+            cells = self._cells(row)
+            table.add_row(*(cells[name] for name in columns))
         text = io.StringIO()
-        width = min(shutil.get_terminal_size((100, 24)).columns, WIDEST)
         Console(file=text, width=width, markup=False, highlight=False, emoji=False).print(table)
         return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
@@ -158,31 +165,26 @@ class Profile:
             loops=f"{self.share_of_loops:.1%}",
         )  # fmt: skip
 
-    def _totals(self) -> list[str]:
+    def _total(self) -> Row:
         moved = sum(row.work.bytes for row in self.rows)
-        total = Row("", (), "", self.seconds, Work(self.flops, self.dense_flops, moved), self.floor_seconds)
-        cells = self._cells(total)
-        return [say("kernels.profile_total"), *cells[1:]]
+        return Row(TOTAL, (), "", self.seconds, Work(self.flops, self.dense_flops, moved), self.floor_seconds)
 
-    def _cells(self, row: Row) -> list[str]:
-        known = row.part in (GATHER, WAITING, BETWEEN)
+    def _cells(self, row: Row) -> dict[str, str]:
+        known = row.part in (GATHER, WAITING, BETWEEN, TOTAL)
         name = say(f"kernels.profile_{row.part}") if known else row.part
         work, works = row.work, row.work.flops > 0
-        return [
-            name,
-            "\n".join(row.formulas),
-            row.kind,
-            f"{1e6 * row.seconds:,.1f}",
-            f"{row.seconds / self.seconds:.1%}" if self.seconds > 0 else "",
-            f"{work.dense_flops / 1e6:,.3f}" if works else "",
-            f"{work.flops / 1e6:,.3f}" if works else "",
-            f"{work.bytes / 1e6:,.3f}" if work.bytes else "",
-            f"{row.flops_per_second / 1e9:,.1f}" if works else "",
-            f"{row.share_of_floor:.0%}" if row.floor_seconds else "",
-        ]
-
-
-_COLUMNS = ("part", "equations", "kind", "microseconds", "share", "dense", "done", "megabytes", "speed", "floor")
+        return {
+            "part": name,
+            "equations": "\n".join(row.formulas) or name,
+            "kind": row.kind,
+            "microseconds": f"{1e6 * row.seconds:,.1f}",
+            "share": f"{row.seconds / self.seconds:.1%}" if self.seconds > 0 else "",
+            "dense": f"{work.dense_flops / 1e6:,.3f}" if works else "",
+            "done": f"{work.flops / 1e6:,.3f}" if works else "",
+            "megabytes": f"{work.bytes / 1e6:,.3f}" if work.bytes else "",
+            "speed": f"{row.flops_per_second / 1e9:,.1f}" if works else "",
+            "floor": f"{row.share_of_floor:.0%}" if row.floor_seconds else "",
+        }
 
 
 def profile_of(runner: NativeRunner) -> Profile:
