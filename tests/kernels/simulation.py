@@ -202,7 +202,7 @@ class Simulation:
             self.memories.append(Memory(name, array, self.team))
 
     def entry(self, thread: int, count: int, address: object, *words: Array) -> int:
-        self.waiting[thread] = self.names["epoch"](thread, count, self.memories, *words)  # type: ignore[operator]
+        self.waiting[thread] = self.names["epoch"](thread, count, self.memories, *(w.reshape(-1) for w in words))  # type: ignore[operator]
         return 0
 
     def drive(self, count: int) -> None:
