@@ -74,7 +74,7 @@ class Names:
             if wanted[0].isdigit():
                 wanted = "_" + wanted
             if _OWN.fullmatch(wanted):
-                wanted += "_"
+                wanted = f"_{wanted}_"  # out of reach of every pattern, whether it says how names begin or end
             wanted = {"size": f"size_{wanted}", "stride": f"stride_{wanted}", "index": f"{wanted}_"}.get(kind, wanted)
             result, number = wanted, 2
             while result in self._taken or keyword.iskeyword(result):

@@ -107,7 +107,7 @@ class Layout:
         rows = [sizes[base_index(i)] for i in self.rows]
         panels = -(-width // room.panel)
         flat = memory.reshape(panels, -1, room.panel).transpose(1, 0, 2).reshape(-1, panels * room.panel)[:, :width]
-        return np.ascontiguousarray(np.moveaxis(flat.reshape(*rows, width), -1, self.column))
+        return np.moveaxis(flat.reshape(*rows, width), -1, self.column).copy()
 
 
 def _product(shape: list[int]) -> int:

@@ -117,7 +117,7 @@ class Products(Walks):
             # Down the columns of the left side each number is on another page: these rows are copied side by side.
             down = row_step == "1"
             if down:
-                w.line(f"packs = length * TILE_ROWS <= {LEFT_ENTRIES}")
+                w.line(f"packs = panels > 1 and length * TILE_ROWS <= {LEFT_ENTRIES}")
                 w.line(f"block = select(packs, {LEFT_ENTRIES} // (length * TILE_ROWS) * TILE_ROWS, block)")
                 w.line(f"pack = at({self.names('tensor', PACKED)}, thread * {LEFT_ENTRIES})")
             with w.block("for first in range(row_start, row_stop, block):"):

@@ -341,6 +341,10 @@ class _Lowerer:
         reduction = Reduction(reduction.kind, reduction.indices, body)
         if reduction.kind == "sum" and isinstance(body, Mul):
             reduction = self._pairwise(reduction)
+            if not reduction.indices:  # the pairs took all sums: sum[i, j](b[k]*u[i]*v[j]) is b[k] times a number
+                value = transform(epilogue, lambda n: reduction.body if n == Element(ACCUMULATOR, target.slots) else n)
+                self.instructions.append(Map(target, self._scalars_out(value), self.formula))
+                return
             groups = self._two_groups(reduction)
             if groups is not None:
                 left, right = (self._as_element(g) for g in groups)
