@@ -81,3 +81,15 @@ def test_every_example_with_a_loss_derives_to_the_oracle(name):
         if net.system.facts:
             arrays[tensor.name] /= arrays[tensor.name].sum(axis=-1, keepdims=True)
     check_gradients(net.system, arrays, sizes)
+
+
+def test_pairs_that_take_all_sums():
+    """Of b[j], u[i], v[k] the last two are multiplied first: what is left has no sum."""
+    net = formula(
+        "input x\nparameter b[j], u[i], v[k] = 1\na[j] = tanh(sum[i, k](b[j]*u[i]*v[k]))\nE = x*sum[j](a[j])",
+        sizes={"i": 2, "j": 3, "k": 4},
+        dtype="float64",
+    )
+    assert net.evaluate(np.ones(2))["loss"] == pytest.approx(3 * np.tanh(8))
+    arrays = {"x": np.ones(2), **net.kept}
+    check_gradients(net.system, arrays, {**net.sizes, "n": 2})

@@ -215,3 +215,17 @@ def test_a_user_rule_and_a_schedule_are_formulas():
     )
     # w ← w + (1 - w)/(1 + step): 1 - w shrinks by step/(step + 1).
     assert net.parameters["w1"] == pytest.approx(1 - (1 / 2) * (2 / 3) * (3 / 4))
+
+
+def test_parameters_without_a_starting_value_can_be_set():
+    """All sizes known or not, at once or one after the other; declared states start all the same."""
+    text = "input x[i]\ntarget t\nparameter w[i]\nparameter b\nstate s = 5\ny = sum[i](w[i]*x[i]) + b\nE = (y - t)**2\n"
+    text += "s <- s + 1\nw[i] <- w[i]*s"
+    for sizes in ({}, {"i": 2}):
+        net = formula(text, sizes=sizes)
+        with pytest.raises((SettingError, ShapeError)):
+            assert net.parameters
+        net.set_parameters(w=[1.0, 2.0])
+        net.set_parameters(b=0.5)
+        assert net.parameters["b"] == 0.5
+        assert net.kept["s"] == 5

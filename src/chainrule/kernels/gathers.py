@@ -52,6 +52,8 @@ def _lists_of_numbers(walks: Walks, name: str) -> str:
     scalars = [walks.names("scalar", s) for s in dict.fromkeys(symbols(sparse.value))]
     w = Writer(walks.names, walks.layouts)
     w.loaded = {e.tensor: "number" for e in elements(sparse.value)}
+    w.depth = 4
+    value = w.value(sparse.value)
     samples = walks.names("size", walks.program.samples)
     arguments = ["thread", "threads", "start", "stop", samples, *walks.sparse_words(name), "width", *scalars]
     arguments += ["source", "order", "batch_first", "last_row"]
@@ -66,7 +68,8 @@ def _lists_of_numbers(walks: Walks, name: str) -> str:
             f"            {starts}[n * ({blocks} + 1) + block] = e",
             f"            for c in range(block * {block}, least(width, (block + 1) * {block})):",
             "                number = F(source[row + c])",
-            f"                put_pair({rows}, n * {capacity} + e, c, {w.value(sparse.value)})",
+            *w.lines,
+            f"                put_pair({rows}, n * {capacity} + e, c, {value})",
             "                e = e + int64(number != F(0))",
             f"        {starts}[n * ({blocks} + 1) + {blocks}] = e",
         ]
@@ -86,8 +89,10 @@ def _lists_of_lists(walks: Walks, name: str) -> str:
     arguments += ["source", "order", "batch_first", "last_row"]
     head = f"def {gather_name(walks, name)}({', '.join(arguments)}):"
     down = has_columns(walks, name)
-    to_row = f"put_pair({rows}, n * {capacity} + q - first, int64({places}[q]), {value})"
+    names = [line.strip() for line in w.lines]  # of parts of the value
+    to_row = [*names, f"put_pair({rows}, n * {capacity} + q - first, int64({places}[q]), {value})"]
     to_column = [
+        *names,
         f"c = int64({places}[q])",
         f"slot = {counts}[c]",
         f"put_pair({columns}, c * {room} + slot, n, {value})",
@@ -115,7 +120,7 @@ def _lists_of_lists(walks: Walks, name: str) -> str:
         (2, f"e = order[batch_first + n] * {blocks}"),
         (2, f"first = {starts}[e]"),
         (2, f"for q in range(first, {starts}[e + {blocks}]):"),
-        (3, to_row),
+        *((3, line) for line in to_row),
     ]
     if down:
         lines += [

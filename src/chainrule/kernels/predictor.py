@@ -17,6 +17,7 @@ from chainrule.kernels.host import host, tile_shape
 from chainrule.kernels.layout import Layout, Room
 from chainrule.kernels.lists import BLOCK, density
 from chainrule.kernels.native import SPARSE_DENSITY, SPARSE_WIDTH, aligned
+from chainrule.kernels.products import LEFT_ENTRIES, PACKED
 from chainrule.kernels.schedule import ENTRIES, copy_name, schedule
 from chainrule.kernels.source import (
     BATCH,
@@ -58,7 +59,7 @@ def in_parts(program: Program) -> bool:
 
 @dataclass
 class _Step:
-    """One compiled forward pass and the memory it works in, for batches of at most `rows` rows.
+    """One compiled forward pass and the memory it works in, for at most so many rows a batch, and threads.
 
     What a call changes are some words of `address` and `numbers`; all else is made once, since a prediction of one row
     takes no longer than ten small NumPy calls.
@@ -67,6 +68,7 @@ class _Step:
     module: Module
     compiled: Compiled
     rows: int = 0
+    threads: int = 0
     memory: dict[str, Array] = field(default_factory=dict)
     address: Array = field(default_factory=lambda: np.zeros(0, np.int64))
     numbers: Array = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -110,7 +112,9 @@ class Predictor:
         """One row of output per row of the inputs: contiguous arrays of uint8, int64, float32 or float64."""
         rows = len(next(iter(arrays.values())))
         batch = rows if rows < CHUNK else CHUNK
-        step = self._step(arrays, batch)
+        if threads is None:
+            threads = 1 if rows < 2 * ROWS_PER_THREAD else min(host().cores, rows // ROWS_PER_THREAD)
+        step = self._step(arrays, batch, threads)
         result = np.empty((rows, *self.shape), dtype=self.dtype)
         if rows > CHUNK:
             self._many(step, rows)
@@ -120,8 +124,6 @@ class Predictor:
         address[step.places[RESULT]] = result.__array_interface__["data"][0]
         for name, array in arrays.items():
             address[step.places[name]] = array.__array_interface__["data"][0]
-        if threads is None:
-            threads = 1 if rows < 2 * ROWS_PER_THREAD else min(host().cores, rows // ROWS_PER_THREAD)
         if threads == 1:
             step.compiled.entry(0, 1, *step.words)
         else:
@@ -138,8 +140,8 @@ class Predictor:
                 self._point(other)
         step.numbers[[ROWS, BATCH, FIRST_STEP, LAST_STEP]] = rows, CHUNK, 0, count
 
-    def _step(self, arrays: Mapping[str, Array], batch: int) -> _Step:
-        """The compiled step for these dtypes and densities, with room for a batch."""
+    def _step(self, arrays: Mapping[str, Array], batch: int, threads: int) -> _Step:
+        """The compiled step for these dtypes and densities, with room for a batch and a team."""
         key = tuple((name, a.dtype.char, _is_sparse(a)) for name, a in arrays.items())
         step = self.steps.get(key)
         if step is None:
@@ -147,19 +149,18 @@ class Predictor:
             module = write_module(self.program, dtypes, frozenset(name for name, _, sparse in key if sparse))
             step = self.steps[key] = _Step(module, compile_source(module.text, self.dtype_name))
             self._load(step)
-        if batch > step.rows:
-            step.rows = batch
+        if batch > step.rows or threads > step.threads:
+            step.rows, step.threads = max(batch, step.rows), max(threads, step.threads)
             self._allocate(step)
         return step
 
     def _point(self, step: _Step) -> None:
         """Write the places of all memory into the words that the compiled step gets."""
         step.memory[ORDER] = self.order
-        known = {n: step.memory.get(n, self.order) for n in step.module.addresses}
-        step.address = np.array([known[name].ctypes.data for name in step.module.addresses], dtype=np.int64)
-        step.places = {
-            n.removesuffix(" source"): p for p, n in enumerate(step.module.addresses) if n not in step.memory
-        }
+        brought = {f"{t.name} source": t.name for t in self.program.inputs} | {RESULT: RESULT}  # by each call
+        names = step.module.addresses
+        step.address = np.array([0 if n in brought else step.memory[n].ctypes.data for n in names], dtype=np.int64)
+        step.places = {brought[n]: place for place, n in enumerate(names) if n in brought}
         step.numbers = self._numbers(step)
         step.words = tuple(pointer(a) for a in (step.address, step.numbers, self.table, self.control))
 
@@ -187,6 +188,7 @@ class Predictor:
             panels = -(-_size(sizes, column) // self.room.panel)
             inner = int(np.prod([_size(sizes, i) for i in (*outer, *summed)], dtype=np.int64))
             wanted[name] = panels * self.room.panel * inner
+        wanted[PACKED] = step.threads * LEFT_ENTRIES
         for name, entries in wanted.items():
             if name in step.module.addresses:
                 step.memory[name] = aligned(entries, self.dtype)

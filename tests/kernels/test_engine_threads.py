@@ -1,0 +1,173 @@
+"""Compiled steps and threads: the same bits on any number of them, several trainings at once, and Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from chainrule.errors import Diverged
+from chainrule.kernels.host import tile_shape
+from chainrule.training.loop import Plan, _Rates, make_runner
+from chainrule.training.network import formula
+from chainrule.training.watch import Silent
+from tests.kernels.networks import Case, case, thinned
+
+BIG = {"i": 70, "j": 53, "k": 19, "l": 30, "c": 5, "d": 6}
+NAMES = ["two layers", "deep", "three indices", "tied", "skip", "two losses", "statistics", "mixed rows", "no loss"]
+
+
+def weights(drawn: Case, threads: int, dtype: str = "float32", profile: bool = False) -> dict[str, np.ndarray]:
+    net = drawn.network(dtype)
+    plan = Plan(batch_size=50, threads=threads, profile=profile)
+    arrays = net.bind((drawn.data,), {}, ("input", "target", "label"))
+    program, _ = net.training_program(None, net.metrics(arrays))
+    runner = make_runner(net, program, arrays, plan)
+    rows = len(next(iter(arrays.values())))
+    steps = -(-rows // 50)
+    for epoch in range(3):
+        order = np.random.default_rng(epoch).permutation(rows)
+        runner.epoch(order, 50, _Rates(net, program, plan, steps).table(0, steps), Silent())
+    return runner.state()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_bits_on_any_number_of_threads(name):
+    drawn = case(name, BIG | ({"i": 9} if name == "three indices" else {}), 120)
+    first = weights(drawn, 1)
+    assert all(np.isfinite(a).all() for a in first.values())
+    for threads in (2, 3, 5, 2, 2):
+        assert_same_bits(weights(drawn, threads), first)
+
+
+@pytest.mark.parametrize("name", ["two layers", "tied", "statistics"])
+def test_the_same_bits_from_lists(name):
+    drawn = thinned(case(name, BIG | {"i": 900}, 120), 0.1)
+    first = weights(drawn, 1)
+    for threads in (2, 3, 5):
+        assert_same_bits(weights(drawn, threads), first)
+
+
+@pytest.mark.parametrize("name", ["two layers", "statistics"])
+def test_the_same_bits_with_clocks(name):
+    drawn = case(name, BIG, 120)
+    first = weights(drawn, 1)
+    for threads in (1, 3):
+        assert_same_bits(weights(drawn, threads, profile=True), first)
+
+
+def assert_same_bits(found: dict, wanted: dict) -> None:
+    for name, value in wanted.items():
+        assert found[name].tobytes() == value.tobytes(), name
+
+
+# several at once
+
+
+def test_two_trainings_at_once_in_threads_of_the_caller():
+    drawn = [case(name, BIG, 400) for name in ("two layers", "deep", "two layers")]
+
+    def train(case: Case) -> dict[str, np.ndarray]:
+        net = case.network("float32")
+        net.fit(case.data, epochs=4, batch_size=50, threads=2, verbose=0)
+        return dict(net.kept)
+
+    alone = [train(d) for d in drawn]
+    found: dict[int, dict] = {}
+    team = [threading.Thread(target=lambda n=n: found.update({n: train(drawn[n])})) for n in range(3)]
+    for member in team:
+        member.start()
+    for member in team:
+        member.join(60)
+    for n, wanted in enumerate(alone):
+        assert_same_bits(found[n], wanted)
+
+
+CHILD = """
+import hashlib, sys
+from tests.kernels.networks import case
+drawn = case("deep", {"i": 70, "j": 53, "k": 19, "l": 30}, 400)
+net = drawn.network("float32")
+net.fit(drawn.data, epochs=4, batch_size=50, threads=2, verbose=0)
+print(hashlib.sha256(b"".join(a.tobytes() for a in net.kept.values())).hexdigest())
+"""
+
+
+def test_two_trainings_at_once_in_processes():
+    command = [sys.executable, "-c", CHILD]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, env=dict(os.environ)) for _ in range(2)]
+    answers = [process.communicate(timeout=120)[0] for process in running]
+    assert answers[0] == answers[1] != b""
+
+
+# stopping
+
+
+@pytest.mark.parametrize("name", ["deep", "no loss"])
+def test_ctrl_c_ends_after_the_step(name):
+    """Also where there is no loss to look at: then nothing but Ctrl-C is looked for."""
+    drawn = case(name, {"i": 100}, 20_000)
+    net = drawn.network("float32")
+    net.fit(drawn.data, batch_size=1, verbose=0)  # compiled before the clock runs
+    before = net.parameters
+
+    def interrupt() -> None:
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    # A handler that does nothing takes a signal that comes too late.
+    old = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        other = threading.Thread(target=interrupt)
+        other.start()
+        start = time.monotonic()
+        history = net.fit(drawn.data, batch_size=1, epochs=100_000, verbose=0, threads=2)
+        other.join()
+    finally:
+        signal.signal(signal.SIGINT, old)
+    assert history.interrupted
+    assert time.monotonic() - start < 30
+    assert all(np.isfinite(a).all() for a in net.parameters.values())
+    assert any((net.parameters[n] != a).any() for n, a in before.items())
+
+
+def test_the_last_good_weights_where_a_matrix_is_one_panel_wide():
+    """What an epoch began with is kept apart from the memory that it works in, whatever the sizes."""
+    panel = tile_shape("float32").panel
+    text = """
+input x[i]
+target t[k]
+parameter W[i, j], V[j, k] = uniform(-0.2, 0.2)
+h[j] = sum[i](x[i]*W[i, j])
+y[k] = sum[j](h[j]*V[j, k])
+E = sum[k]((y[k] - t[k])**2)
+""".strip()
+    rng = np.random.default_rng(0)
+    data = {"x": rng.normal(size=(60, panel)), "t": rng.normal(size=(60, panel))}
+    data["x"][41:44] *= 1e30  # the sixth batch of 8 loses the loss
+    kept = []
+    for engine in ("native", "interpreter"):
+        net = formula(text, sizes=dict.fromkeys("ijk", panel), seed=1)
+        with pytest.raises(Diverged):
+            net.fit(data, batch_size=8, shuffle=False, verbose=0, engine=engine, learning_rate=0.01)
+        kept.append(net.parameters)
+    for name, wanted in kept[1].items():
+        np.testing.assert_allclose(kept[0][name], wanted, rtol=1e-3, atol=1e-5)
+
+
+def test_a_state_of_a_runner_is_a_copy():
+    panel = tile_shape("float32").panel
+    drawn = case("deep", {"i": panel, "j": panel, "k": panel, "l": panel}, 30)
+    net = drawn.network("float32")
+    arrays = net.bind((drawn.data,), {}, ("input", "target", "label"))
+    plan = Plan()
+    program, _ = net.training_program()
+    runner = make_runner(net, program, arrays, plan)
+    for array in runner.state().values():
+        assert not any(np.shares_memory(array, memory) for memory in runner.memory.values())
