@@ -143,7 +143,8 @@ def train(network: Network, arrays: Mapping[str, Array], validation: Mapping[str
                 logs |= {f"val_{n}": v for n, v in network.evaluate(dict(validation)).items()}
             history.add(epoch, logs, time.perf_counter() - start)
             watcher.epoch_ends(epoch, logs)
-            if report.stopped:
+            # A short epoch is over before anybody asks its threads to stop.
+            if report.stopped or (watcher.stop and epoch + 1 < plan.epochs):
                 history.interrupted = True
                 watcher.note(say("training.interrupted", epoch=epoch + 1, step=report.steps, steps=steps))
                 break
