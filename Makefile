@@ -38,7 +38,7 @@ check: $(DEVELOPED) ## format, lint, types, import contract
 	$(BIN)/lint-imports
 
 soak: $(DEVELOPED) ## the long tests
-	$(BIN)/python -m pytest -n $(JOBS) -q -m soak
+	$(BIN)/python -m pytest -n $(JOBS) -q -m soak -o timeout=0
 
 bench: $(COMPARED) ## chainrule beside its peers (CASE="A B" for some cases): benchmarks/results
 	$(PEERS)/bin/python -m benchmarks $(CASE)

@@ -558,7 +558,9 @@ def test_ctrl_c_ends_after_the_step_and_keeps_the_weights(tmp_path, engine):
         assert running.stderr is not None
         seen = ""
         while "Epoch 2/" not in seen:
-            seen += running.stderr.readline()
+            line = running.stderr.readline()
+            assert line, seen  # it has ended
+            seen += line
         time.sleep(0.05)
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=60)

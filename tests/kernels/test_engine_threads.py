@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
-import time
+from functools import partial
 
 import numpy as np
 import pytest
 
 from chainrule.errors import Diverged
+from chainrule.kernels import native
 from chainrule.kernels.host import tile_shape
+from chainrule.kernels.threads import run_team
 from chainrule.training.loop import Plan, _Rates, make_runner
 from chainrule.training.network import formula
 from chainrule.training.watch import Silent
+from tests.interrupt import ctrl_c_in_training
 from tests.kernels.networks import Case, case, thinned
 
 BIG = {"i": 70, "j": 53, "k": 19, "l": 30, "c": 5, "d": 6}
@@ -91,6 +93,7 @@ def test_two_trainings_at_once_in_threads_of_the_caller():
 
 CHILD = """
 import hashlib, sys
+from tests.interrupt import ctrl_c_in_training
 from tests.kernels.networks import case
 drawn = case("deep", {"i": 70, "j": 53, "k": 19, "l": 30}, 400)
 net = drawn.network("float32")
@@ -114,27 +117,33 @@ def test_ctrl_c_ends_after_the_step(name, rows):
     """Also where there is no loss to look at, and where an epoch is shorter than the pauses between two looks."""
     drawn = case(name, {"i": 100}, rows)
     net = drawn.network("float32")
-    net.fit(drawn.data, batch_size=1, verbose=0)  # compiled before the clock runs
     before = net.parameters
 
-    def interrupt() -> None:
-        time.sleep(0.3)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    # A handler that does nothing takes a signal that comes too late.
-    old = signal.signal(signal.SIGINT, lambda *_: None)
-    try:
-        other = threading.Thread(target=interrupt)
-        other.start()
-        start = time.monotonic()
+    with ctrl_c_in_training():
         history = net.fit(drawn.data, batch_size=1, epochs=100_000, verbose=0, threads=2)
-        other.join()
-    finally:
-        signal.signal(signal.SIGINT, old)
     assert history.interrupted
-    assert time.monotonic() - start < 30
     assert all(np.isfinite(a).all() for a in net.parameters.values())
     assert any((net.parameters[n] != a).any() for n, a in before.items())
+
+
+def test_a_stop_between_any_two_steps_is_followed_by_all(monkeypatch):
+    """Without a loss a step has one barrier only, so one thread may decide to stop while another ends the step before.
+
+    That other one once left at its earlier step, and the first waited for it for ever.
+    """
+    monkeypatch.setattr(native, "run_team", partial(run_team, interval=0.0005))
+    drawn = case("no loss", {"i": 100}, 20_000)
+    net = drawn.network("float32")
+    plan = Plan(batch_size=1, threads=2)
+    arrays = net.bind((drawn.data,), {}, ("input", "target", "label"))
+    program, _ = net.training_program(None, net.metrics(arrays))
+    runner = make_runner(net, program, arrays, plan)
+    table = _Rates(net, program, plan, 20_000).table(0, 20_000)
+    watcher = Silent()
+    watcher.stop = True
+    for _ in range(500):
+        report = runner.epoch(np.arange(20_000), 1, table, watcher)
+        assert report.samples == report.steps <= 20_000
 
 
 def test_the_last_good_weights_where_a_matrix_is_one_panel_wide():

@@ -247,7 +247,10 @@ class _ModuleWriter:
         self._clock("waiting")
         add(2, "if thread == 0:")
         add(3, "store(control, PROGRESS, s + 1)")
-        add(2, "if load(control, DECIDED) != 0:")
+        # The step it was decided in, not only that it was: the deciding thread may be a step ahead of this one, and one
+        # that left too early would be missing at the others' barrier.
+        add(2, "decided = load(control, DECIDED)")
+        add(2, "if decided > 0 and decided <= s + 1:")
         add(3, "return s + 1")
         add(1, f"return number[{LAST_STEP}]")
 
@@ -358,7 +361,7 @@ class _ModuleWriter:
         lines += [
             f"    sums[{len(program.watched)}] += samples",
             "    if load(control, STOP) != 0:",
-            "        store(control, DECIDED, 1)",
+            "        store(control, DECIDED, s + 1)",
             "    return 0",
         ]
         return "\n".join(lines)
