@@ -1,0 +1,1 @@
+"""The gradient check, the ground-up derivative, and random data."""
