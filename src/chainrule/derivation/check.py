@@ -9,8 +9,8 @@ that the user typed; its normal form stands in only where E as typed loses its d
                          h = eps**(1/3) max(1, |w|) makes truncation, h²E‴/6, and rounding, eps E/h, about equal.
 
 The relative error of an entry is |derived - numerical| / max(|derived|, |numerical|, r), where r is so large that what
-rounding alone can do stays below the tolerance. Where a step crosses a kink (kinks.py) there is no derivative to compare:
-the entry is reported as a kink with the slopes on both sides.
+rounding alone can do stays below the tolerance. Where a step crosses a kink (kinks.py) there is no derivative to
+compare: the entry is reported as a kink with the slopes on both sides.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Options:
 
     def check(self) -> None:
         """Raises: SettingError."""
-        if self.entries is not None and (isinstance(self.entries, bool) or not 1 <= int(self.entries)):
+        if self.entries is not None and (isinstance(self.entries, bool) or int(self.entries) < 1):
             raise SettingError(say("check.bad_entries", came=self.entries))
         if self.tolerance is not None and not 0 < float(self.tolerance) < 1:
             raise SettingError(say("check.bad_tolerance", came=self.tolerance))
@@ -116,7 +116,9 @@ class BatchLoss:
 
     def known(self, parameter: str, value: Array) -> dict[str, Array]:
         """Every quantity with another value of one parameter."""
-        return run_system(self._behind(parameter), {**self.base, parameter: value}, self.point.sizes, self.point.scalars)
+        return run_system(
+            self._behind(parameter), {**self.base, parameter: value}, self.point.sizes, self.point.scalars
+        )
 
     def at(self, parameter: str, value: Array) -> complex:
         """The loss with another value of one parameter."""
@@ -142,8 +144,9 @@ class BatchLoss:
 
 
 def chosen_entries(gradient: Array, count: int | None, rng: np.random.Generator) -> list[tuple[int, ...]]:
-    """All positions of a small gradient; of a large one a quarter of `count` with the largest gradients, the rest drawn:
-    half of those among entries whose gradient is not 0, half among all.
+    """The positions to compare: all of a small gradient; of a large one `count`.
+
+    A quarter of them have the largest gradients; of the rest, half are drawn where the gradient is not 0, half anywhere.
     """
     if count is None or gradient.size <= count:
         return [tuple(map(int, p)) for p in np.ndindex(gradient.shape)]

@@ -34,9 +34,7 @@ def read_entry(system: System, sizes: Mapping[str, int], text: str) -> tuple[str
     position = tuple(int(piece) for piece in match[2].split(",")) if match[2] else ()
     known = {t.name: t for t in system.parameters}
     if name not in known:
-        raise SettingError(
-            say("check.entry_unknown", name=name, known=", ".join(known) or "–", near=near(name, known))
-        )
+        raise SettingError(say("check.entry_unknown", name=name, known=", ".join(known) or "–", near=near(name, known)))
     indices = known[name].indices
     if len(position) != len(indices):
         shown = entry_text(name, position)

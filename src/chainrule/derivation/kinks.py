@@ -24,8 +24,8 @@ from chainrule.formula.expr import (
     compare,
     free_indices,
     key,
-    subtract,
     substitute,
+    subtract,
     tensors,
     walk,
 )
@@ -127,4 +127,3 @@ def borrowed(system: System) -> set[str]:
         for node in walk(value)
         if isinstance(node, Apply) and node.function in BORROWED and set(tensors(node)) & moved
     }
-

@@ -90,6 +90,11 @@ def work_of(group: Group, module: Module, program: Program, sizes: Sizes) -> Wor
     return Work(flops, dense, moved)
 
 
+def flops_of(instructions: Iterable[Instruction], sizes: Sizes) -> float:
+    """The operations of some instructions of a program, all products dense."""
+    return sum(_inner(i, sizes) + sum(_operations(e, sizes) for e in _entrywise(i)) for i in instructions)
+
+
 def gather_work(module: Module, program: Program, sizes: Sizes) -> Work:
     """What the batch's rows take: from the data set's memory to the batch's, as numbers or as lists of non-zeros."""
     by_source = {sparse.source: name for name, sparse in module.sparse.items()}

@@ -41,6 +41,9 @@ from chainrule.training.vocabulary import Rule, accuracy_of, hyper_name, update_
 from chainrule.training.watch import History
 
 if TYPE_CHECKING:
+    from chainrule.derivation.check import Point
+    from chainrule.derivation.checked import GradientCheck
+    from chainrule.training.cost import Cost
     from chainrule.training.prediction import Prediction
 
 DTYPES = ("float32", "float64")
@@ -249,6 +252,43 @@ class Network:
         program = lower_training(self.derivation, self.system.with_(updates=()), (gradient,))
         out = self._run(program, arrays)
         return {p.name: out[program.gradients[p.name]] for p in self.system.parameters}
+
+    # what it can be asked about its gradients
+
+    def point(self, *data: object, **named: object) -> Point:
+        """The data, the weights, the sizes and the hyper-parameters: what its formulas can be evaluated at."""
+        from chainrule.derivation.check import Point
+
+        arrays = self.bind(data, named, ("input", "target", "label"))
+        self._start()
+        rows = len(next(iter(arrays.values()))) if arrays else 1
+        return Point({**arrays, **self._kept}, {**self._sizes.known, self.system.samples: rows}, dict(self.hyper))
+
+    def check_gradients(
+        self,
+        *data: object,
+        entries: int | None = 32,
+        seed: int = 0,
+        tolerance: float | None = None,
+        **named: object,
+    ) -> GradientCheck:
+        """The derived gradient of every parameter beside numerical differentiation, in float64: print it, or ask .ok.
+
+        Of a large parameter `entries` are compared (None: all), a quarter of them those with the largest gradients, the
+        others drawn by `seed`, and one random direction through all. Kinks are reported as kinks.
+        Raises: DataError, FormulaError, SettingError.
+        """
+        from chainrule.derivation.check import Options, check_gradients
+
+        arrays = self.bind(data, named, ("input", "target", "label"))
+        own = self.gradients(arrays)
+        return check_gradients(self.derivation, self.point(arrays), Options(entries, seed, tolerance), own)
+
+    def why_backpropagation(self, *data: object, **named: object) -> Cost:
+        """All derivatives in one backward pass against one difference quotient a weight: operations and time of both."""
+        from chainrule.training.cost import cost_of
+
+        return cost_of(self, self.bind(data, named, ("input", "target", "label")))
 
     # learning
 
