@@ -19,6 +19,7 @@ The public names:
     load(path)           a Network from its model file
     Network              formulas with weights: predict, loss, gradients, fit, save
     derive(text, by)     the derivative of one scalar formula, with its steps
+    derivative(text, at) the same from the ground up at a point: rate, limit, rules, linear approximation
     datasets             datasets.mnist()
     library              the tables of ready formulas
     errors               what is raised
@@ -47,18 +48,20 @@ if TYPE_CHECKING:
     from chainrule import errors, library
     from chainrule.derivation.derive import derive
     from chainrule.interfaces import datasets
+    from chainrule.interfaces.derivative import derivative
     from chainrule.messages import set_language
     from chainrule.training.network import Network, formula, load
 
     __version__: str
 
-__all__ = ["Network", "datasets", "derive", "errors", "formula", "library", "load", "set_language"]
+__all__ = ["Network", "datasets", "derivative", "derive", "errors", "formula", "library", "load", "set_language"]
 
 # Where each public name lives ("" for the module itself). They load when first used: `import chainrule` takes
 # milliseconds, and neither NumPy nor what only some need (llvmlite, matplotlib, rich) comes with it.
 _HOMES = {
     "Network": ("chainrule.training.network", "Network"),
     "datasets": ("chainrule.interfaces.datasets", ""),
+    "derivative": ("chainrule.interfaces.derivative", "derivative"),
     "derive": ("chainrule.derivation.derive", "derive"),
     "errors": ("chainrule.errors", ""),
     "formula": ("chainrule.training.network", "formula"),

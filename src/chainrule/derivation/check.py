@@ -146,7 +146,7 @@ class BatchLoss:
 def chosen_entries(gradient: Array, count: int | None, rng: np.random.Generator) -> list[tuple[int, ...]]:
     """The positions to compare: all of a small gradient; of a large one `count`.
 
-    A quarter of them have the largest gradients; of the rest, half are drawn where the gradient is not 0, half anywhere.
+    A quarter of them have the largest gradients; of the rest half are drawn where the gradient is not 0, half anywhere.
     """
     if count is None or gradient.size <= count:
         return [tuple(map(int, p)) for p in np.ndindex(gradient.shape)]
@@ -191,6 +191,7 @@ class _Check:
             tolerance=self.tolerance,
             samples=self.point.sizes.get(self.derivation.system.samples, 1),
             loss=self.value,
+            of=self.derivation.source.loss or "",
             dtype=", ".join(sorted(dtypes)) or None,
             typed_error=self.typed_error,
         )

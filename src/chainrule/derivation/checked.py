@@ -13,6 +13,8 @@ from chainrule.messages import say
 
 COMPLEX, CENTRAL = "complex step", "central differences"
 SHOWN_KINKS = 8
+COLUMNS = 80  # of a terminal
+GLUE = "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,8 @@ class GradientCheck:
     """The gradient check of one network at one point. `print` it, or ask `.ok`, `.largest`, `.rows`, `.kinks`.
 
     `method` is how E was differentiated numerically, `because` the functions that decided it; `step` is the step of a
-    weight of size 1. `typed_error` says how far E as typed is from its stable form where the latter had to be used.
+    weight of size 1; `loss` is the value of the loss, whose name is `of`. `typed_error` says how far E as typed is
+    from its stable form where the latter had to be used.
     """
 
     rows: tuple[Row, ...]
@@ -112,6 +115,7 @@ class GradientCheck:
     tolerance: float
     samples: int
     loss: float
+    of: str
     dtype: str | None = None
     typed_error: float | None = None
 
@@ -156,28 +160,29 @@ class GradientCheck:
         parts += ["", *self._beside()]
         if self.kinks:
             parts += ["", *self._kink_lines()]
-        return "\n".join([*parts, "", self._verdict()])
+        return "\n".join(wrapped(part) for part in [*parts, "", self._verdict()])
 
     def _head(self) -> str:
         words = {"samples": self.samples, "step": f"{self.step:.1e}"}
         if self.method == COMPLEX:
             return say("check.head_complex", **words)
-        return say("check.head_central", **words, functions=", ".join(self.because))
+        because = say("check.head_because", functions=", ".join(self.because), loss=self.of)
+        return f"{say('check.head_central', **words)}\n{because}"
 
     def _table(self) -> list[str]:
         names = ("parameter", "entries", "error", "at", "derived", "numerical")
         return aligned([[say(f"check.column_{n}") for n in names], *map(_cells, self.rows)], left=(0, 3))
 
     def _beside(self) -> list[str]:
-        directions = [f"{r.parameter} {r.direction.error:.1e}" for r in self.rows if r.direction is not None]
-        own = [f"{r.parameter} {r.own_error:.1e}" for r in self.rows if r.own_error is not None]
+        directions = [f"{r.parameter}{GLUE}{small(r.direction.error)}" for r in self.rows if r.direction is not None]
+        own = [f"{r.parameter}{GLUE}{small(r.own_error)}" for r in self.rows if r.own_error is not None]
         lines = []
         if directions:
             lines.append(say("check.directions", errors=", ".join(directions)))
         if own:
             lines.append(say("check.own", dtype=self.dtype or "float32", errors=", ".join(own)))
         if self.typed_error is not None:
-            lines.append(say("check.stable_form_used", difference=f"{self.typed_error:.1e}"))
+            lines.append(say("check.stable_form_used", loss=self.of, difference=f"{self.typed_error:.1e}"))
         return lines
 
     def _kink_lines(self) -> list[str]:
@@ -185,12 +190,12 @@ class GradientCheck:
         places: dict[str, list[Kink]] = {}
         for kink in self.kinks:
             places.setdefault(kink.place, []).append(kink)
-        lines = [say("check.kinks", entries=len(self.kinks), places=len(places))]
+        lines = [say("check.kinks", loss=self.of, entries=len(self.kinks), places=len(places))]
         for place, kinks in list(places.items())[:SHOWN_KINKS]:
             first = kinks[0]
             slopes = {"left": f"{first.left:.3g}", "right": f"{first.right:.3g}", "derived": f"{first.derived:.3g}"}
             more = say("check.kink_more", count=len(kinks) - 1) if len(kinks) > 1 else ""
-            lines.append("  " + say("check.kink", place=place, entry=first.name, more=more, **slopes))
+            lines.append("  " + say("check.kink", loss=self.of, place=place, entry=first.name, more=more, **slopes))
         if len(places) > SHOWN_KINKS:
             lines.append("  " + say("check.kinks_more", count=len(places) - SHOWN_KINKS))
         return lines
@@ -202,7 +207,7 @@ class GradientCheck:
         bad = [row for row in self.rows if not row.ok]
         if bad:
             return say("check.wrong", parameters=", ".join(r.parameter for r in bad), tolerance=f"{self.tolerance:.0e}")
-        return say("check.right", error=f"{largest.error:.1e}", at=largest.name, tolerance=f"{self.tolerance:.0e}")
+        return say("check.right", error=small(largest.error), at=largest.name, tolerance=f"{self.tolerance:.0e}")
 
 
 def _cells(row: Row) -> list[str]:
@@ -212,7 +217,7 @@ def _cells(row: Row) -> list[str]:
         return [row.parameter, entries, "–", "–", "–", "–"]
     mark = "" if row.ok else " ✗"
     return [
-        row.parameter, entries, f"{worst.error:.1e}{mark}", worst.name, f"{worst.derived:.5e}",
+        row.parameter, entries, small(worst.error) + mark, worst.name, f"{worst.derived:.5e}",
         f"{worst.numerical:.5e}",
     ]  # fmt: skip
 
@@ -253,6 +258,30 @@ def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[s
     widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(_padded(c, w, n in left) for n, (c, w) in enumerate(zip(r, widths, strict=True))) for r in rows]
     return [lines[0].rstrip(), "─" * (sum(widths) + 2 * (len(widths) - 1)), *(line.rstrip() for line in lines[1:])]
+
+
+def small(error: float) -> str:
+    """An error with two digits; 0 where there is none."""
+    return "0" if error == 0 else f"{error:.1e}"
+
+
+def wrapped(text: str, columns: int = COLUMNS) -> str:
+    """A text broken between words into lines of so many columns, the later ones indented; short ones stay as they are.
+
+    >>> print(wrapped("a random direction", 10))
+    a random
+      direction
+    """
+    if all(width(line) <= columns for line in text.split("\n")):
+        return text
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines[-1].strip() else lines[-1] + word
+        if width(longer) > columns and lines[-1].strip():
+            lines.append("  " + word)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)
 
 
 def width(text: str) -> int:

@@ -174,7 +174,7 @@ class GroundUp:
 
 def ground_up(
     text: str,
-    at: float = 1.0,
+    at: float | str = 1.0,
     by: str | None = None,
     vocabulary: Vocabulary | None = None,
     values: Mapping[str, float] | None = None,

@@ -73,7 +73,9 @@ def language_asked(arguments: Sequence[str]) -> str | None:
 
 def command_tree() -> Group:
     """All commands, with their help in the language in force."""
-    return Group([_train(), _predict(), _evaluate(), _show(), _derive(), _datasets(), _bench()])
+    learn = [_train(), _predict(), _evaluate()]
+    understand = [_show(), _derive(), _explain(), _check(), _derivative()]
+    return Group([*learn, *understand, _datasets(), _bench()])
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------
@@ -171,15 +173,94 @@ def _show() -> Command:
 
 
 def _derive() -> Command:
-    def run(source: Path, of: str | None) -> int:
-        from chainrule.interfaces.show import derive
+    def run(source: Path, of: str | None, **options: Any) -> int:
+        from chainrule.interfaces.pages import PageOptions, derive
 
-        return derive(source, of)
+        return derive(source, of, PageOptions(**options))
 
+    arguments = [click.Argument(["source"], type=PATH, metavar="FILE"), option("--of", metavar="NAME")]
+    return Command("derive", callback=run, params=[*arguments, *_page_options()])
+
+
+def _explain() -> Command:
+    def run(source: Path, form: str | None, out: Path | None, steps: bool, **chosen: Any) -> int:
+        from chainrule.interfaces.pages import Chosen, PageOptions, explain
+
+        return explain(source, Chosen(**chosen), PageOptions(form, out, steps))
+
+    seed = option("--seed", whole, "0", default=0)
+    seed.help = say("interfaces.option_check_seed")
     return Command(
-        "derive",
+        "explain",
         callback=run,
-        params=[click.Argument(["source"], type=PATH, metavar="FILE"), option("--of", metavar="NAME")],
+        params=[
+            click.Argument(["source"], type=PATH, metavar="FILE"),
+            option("--data", metavar="mnist"),
+            option("--index", metavar="3"),
+            option("--split", one_of(SPLITS), "|".join(SPLITS), default="test"),
+            option("--weight", metavar='"W1[300, 7]"'),
+            option("--sample", whole, "0", default=0),
+            option("--optimizer", metavar="NAME"),
+            seed,
+            *_page_options(),
+        ],
+    )
+
+
+def _page_options() -> list[click.Parameter]:
+    form = option("--as", one_of(PAGE_FORMS), "|".join(PAGE_FORMS), to="form")
+    form.help = say("interfaces.option_page_as")
+    out = option("--out", PATH, "FILE")
+    out.help = say("interfaces.option_page_out")
+    return [form, out, option("--steps", is_flag=True)]
+
+
+def _check() -> Command:
+    def run(source: Path, claim: tuple[str, ...], **options: Any) -> int:
+        from chainrule.interfaces.check import CheckOptions, check
+
+        return check(source, claim, CheckOptions(**options))
+
+    picture = option("--picture", PATH, "FILE")
+    picture.help = say("interfaces.option_check_picture")
+    seed = option("--seed", whole, "0", default=0)
+    seed.help = say("interfaces.option_check_seed")
+    return Command(
+        "check",
+        callback=run,
+        params=[
+            click.Argument(["source"], type=PATH, metavar="FILE"),
+            option("--claim", metavar='"dE/dw[i] = …"', multiple=True),
+            option("--data", metavar="mnist"),
+            option("--index", metavar="0..9"),
+            option("--split", one_of(SPLITS), "|".join(SPLITS), default="test"),
+            seed,
+            option("--cost", is_flag=True),
+            option("--json", is_flag=True, to="as_json"),
+            picture,
+            option("--weight", metavar='"W1[3, 2]"'),
+        ],
+    )
+
+
+def _derivative() -> Command:
+    def run(expression: str, **options: Any) -> int:
+        from chainrule.interfaces.derivative import show_derivative
+
+        return show_derivative(expression, **options)
+
+    picture = option("--picture", PATH, "FILE")
+    picture.help = say("interfaces.option_derivative_picture")
+    return Command(
+        "derivative",
+        callback=run,
+        params=[
+            click.Argument(["expression"], metavar="FORMULA"),
+            option("--at", metavar="1", default="1"),
+            option("--by", metavar="NAME"),
+            option("--json", is_flag=True, to="as_json"),
+            picture,
+        ],
     )
 
 

@@ -25,14 +25,18 @@ from chainrule.training.vocabulary import Rule, update_rule
 
 def open_network(path: Path) -> Network:
     """The network of a model file or of a formula file: the content decides which it is."""
+    return load(path) if is_model_file(path) else formula(path)
+
+
+def is_model_file(path: Path) -> bool:
+    """Whether a file is a model file, with weights; of one that cannot be read, the readers say what is wrong."""
     try:
         with path.open("rb") as file:
             start = file.read(9)
     except OSError:
-        start = b""  # the readers say what is wrong with the path
+        start = b""
     # A model file is a length of eight bytes, of which the high ones are 0, and a JSON object.
-    is_model = path.suffix == ".safetensors" or (len(start) == 9 and start[8:] == b"{" and b"\0" in start)
-    return load(path) if is_model else formula(path)
+    return path.suffix == ".safetensors" or (len(start) == 9 and start[8:] == b"{" and b"\0" in start)
 
 
 def show(path: Path, form: str, optimizer: str | None, *, of: str | None = None, data: str | None = None) -> int:

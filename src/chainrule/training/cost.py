@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.derivation.checked import aligned
+from chainrule.derivation.checked import aligned, wrapped
 from chainrule.errors import FormulaError
 from chainrule.formula.evaluate import Array
 from chainrule.formula.expr import Symbol
@@ -41,6 +41,7 @@ class Cost:
     difference quotients is that of one forward pass times their number.
     """
 
+    of: str
     weights: int
     samples: int
     forward_flops: float
@@ -70,7 +71,16 @@ class Cost:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain numbers, for JSON."""
-        names = ("weights", "samples", "passes", "forward_flops", "backward_flops", "quotient_flops", "flops_ratio")
+        names = (
+            "of",
+            "weights",
+            "samples",
+            "passes",
+            "forward_flops",
+            "backward_flops",
+            "quotient_flops",
+            "flops_ratio",
+        )
         times = ("forward_seconds", "backward_seconds", "quotient_seconds", "measured", "time_ratio")
         return {name: getattr(self, name) for name in (*names, *times)}
 
@@ -85,11 +95,11 @@ class Cost:
             [say("check.cost_quotients"), f"{self.passes:,}", _count(self.quotient_flops),
              seconds_text(self.quotient_seconds), how],
         ]  # fmt: skip
-        head = say("check.cost_head", weights=f"{self.weights:,}", samples=f"{self.samples:,}")
+        head = say("check.cost_head", loss=self.of, weights=f"{self.weights:,}", samples=f"{self.samples:,}")
         end = say(
             "check.cost_end", weights=f"{self.weights:,}", flops=_times(self.flops_ratio), time=_times(self.time_ratio)
         )
-        return "\n".join([head, "", *aligned(rows, left=(0, 4)), "", end])
+        return "\n".join([head, "", *aligned(rows, left=(0, 4)), "", wrapped(end)])
 
 
 def cost_of(network: Network, arrays: Mapping[str, Array]) -> Cost:
@@ -117,6 +127,7 @@ def cost_of(network: Network, arrays: Mapping[str, Array]) -> Cost:
     estimated = 2 * weights * forward_seconds
     measured = estimated <= MEASURED_SECONDS
     return Cost(
+        of=network.system.loss or "",
         weights=weights,
         samples=point.sizes[network.system.samples],
         forward_flops=flops_of(forward.forward, sizes),
