@@ -14,12 +14,13 @@ what batch statistics, where samples meet, need.)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from chainrule.derivation import rules
 from chainrule.derivation.derive import differentiate
 from chainrule.derivation.normalize import normalize
+from chainrule.derivation.page import Page, Paged
 from chainrule.derivation.rules import Step
 from chainrule.errors import FormulaError, NotDifferentiable
 from chainrule.formula.expr import (
@@ -84,9 +85,9 @@ class Adjoint:
     inlined: bool = False
 
 
-@dataclass(frozen=True)
-class Derivation:
-    """The backward pass of a system.
+@dataclass(frozen=True, repr=False)
+class Derivation(Paged):
+    """The backward pass of a system: print it, or `save("page.html")`.
 
     `system` is the system in normal form; `adjoints` in the order in which they are computed, parameters last;
     `gradients` maps each parameter to the name of its gradient; `backward` are the equations to run.
@@ -97,6 +98,15 @@ class Derivation:
     rewrites: tuple[Rewrite, ...]
     adjoints: tuple[Adjoint, ...]
     gradients: Mapping[str, str]
+
+    def page(self, of: str | None = None) -> Page:
+        """The page that explains it; `of` one quantity alone. Raises: SettingError for an unknown quantity."""
+        from chainrule.derivation.explain import derivation_page
+
+        return derivation_page(self, of=of)
+
+    def __repr__(self) -> str:
+        return f"<Derivation of {self.source.loss} with respect to {', '.join(self.gradients)}>"
 
     @property
     def backward(self) -> tuple[Equation, ...]:
@@ -327,13 +337,7 @@ class _Backward:
         return subtract(ONE, self._forward_name(turned) or turned)
 
     def _forward_name(self, node: Expr) -> Expr | None:
-        for target, value in self.forward:
-            if type(value) is not type(node):
-                continue
-            found = _match_up_to_indices(target, value, node)
-            if found is not None:
-                return found
-        return None
+        return _forward_name(node, self.forward)
 
     def _use_facts(self, value: Expr) -> Expr:
         facts = [f for f in self.system.facts if f.operator == "==" and isinstance(f.right, Number)]
@@ -395,6 +399,25 @@ class _Backward:
 
     def _is_differentiated(self, name: str) -> bool:
         return self.system.tensors[name].role in ("parameter", "computed")
+
+
+def name_forward(value: Expr, forward: Sequence[tuple[Element, Expr]]) -> Expr:
+    """What the forward pass has computed, by its name: p for σ(z)."""
+
+    def change(node: Expr) -> Expr:
+        return (_forward_name(node, forward) if isinstance(node, Apply | Normalized | Reduction) else None) or node
+
+    return _transform_with_normalized(value, change)
+
+
+def _forward_name(node: Expr, forward: Sequence[tuple[Element, Expr]]) -> Expr | None:
+    for target, value in forward:
+        if type(value) is not type(node):
+            continue
+        found = _match_up_to_indices(target, value, node)
+        if found is not None:
+            return found
+    return None
 
 
 def _has_sum(expr: Expr) -> bool:

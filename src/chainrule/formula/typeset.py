@@ -300,6 +300,8 @@ class Unicode(MathPrinter):
         return opener + text + closer
 
     def _between(self, left: str, right: str) -> str:
+        if left.startswith("∂") and right.startswith("∂"):
+            return " · "  # the factors of the chain rule, apart
         return "·" if right[0].isdigit() or (left[-1].isdigit() and right[0].isnumeric()) else " "
 
 
@@ -317,19 +319,19 @@ def latex_align(lines: Iterable[Line], samples: str = "n", tensors: Mapping[str,
 def _row(printer: Latex, line: Line) -> str:
     left, sign, right = printer.sides(line)
     value = line.right if isinstance(line, Fact) else line.value
-    if not isinstance(value, Add) or _letters(left + right) <= MAX_LINE_LETTERS:
+    if not isinstance(value, Add) or letters(left + right) <= MAX_LINE_LETTERS:
         return f"{left} &{sign} {right}"
-    row, width = f"{left} &{sign} ", _letters(left)
+    row, width = f"{left} &{sign} ", letters(left)
     for place, term in enumerate(printer.terms(value)):
-        width += _letters(term)
+        width += letters(term)
         if place and width > MAX_LINE_LETTERS:
             row += " \\\\\n  &\\qquad "
-            width = _letters(term)
+            width = letters(term)
         row += term
     return row
 
 
-def _letters(latex: str) -> int:
+def letters(latex: str) -> int:
     """About how many letters a text is wide: a sum sign is as wide as three, and so are + and - with their spaces."""
     wide = re.sub(r"\\sum|[-+=]", "xxx", latex)
     return len(re.sub(r"[{}_^\s]", "", re.sub(r"\\[a-zA-Z]+", "x", wide)))

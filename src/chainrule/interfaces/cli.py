@@ -27,6 +27,7 @@ from chainrule.messages import LANGUAGES, say, set_language
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 
 FORMS = ("formulas", "latex", "numpy", "program", "kernel", "rules")
+PAGE_FORMS = ("terminal", "markdown", "latex", "html")
 SPLITS = ("test", "train")
 DTYPES = ("float32", "float64")
 ENGINES = ("native", "interpreter")
@@ -74,7 +75,7 @@ def language_asked(arguments: Sequence[str]) -> str | None:
 def command_tree() -> Group:
     """All commands, with their help in the language in force."""
     learn = [_train(), _predict(), _evaluate()]
-    understand = [_show(), _derive(), _explain(), _check(), _derivative()]
+    understand = [_show(), _derive(), _explain(), _check(), _derivative(), _plot()]
     return Group([*learn, *understand, _datasets(), _bench()])
 
 
@@ -260,6 +261,32 @@ def _derivative() -> Command:
             option("--by", metavar="NAME"),
             option("--json", is_flag=True, to="as_json"),
             picture,
+        ],
+    )
+
+
+def _plot() -> Command:
+    def run(source: str, kind: str, **options: Any) -> int:
+        from chainrule.interfaces.plot import PlotOptions, plot
+
+        return plot(source, kind, PlotOptions(**options))
+
+    out = option("--out", PATH, "FILE")
+    out.help = say("interfaces.option_plot_out")
+    weight = option("--weight", metavar="W1")
+    weight.help = say("interfaces.option_plot_weight")
+    return Command(
+        "plot",
+        callback=run,
+        params=[
+            click.Argument(["source"], metavar="FILE"),
+            click.Argument(["kind"], metavar="KIND"),
+            option("--data", metavar="mnist"),
+            option("--index", metavar="3"),
+            option("--split", one_of(SPLITS), "|".join(SPLITS), default="test"),
+            weight,
+            option("--start", metavar="2"),
+            out,
         ],
     )
 

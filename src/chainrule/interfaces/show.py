@@ -1,16 +1,14 @@
-"""`chainrule show` and `chainrule derive`: a formula file or a model file → what chainrule makes of it."""
+"""`chainrule show`: a formula file or a model file → what chainrule makes of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 
 import click
 
-from chainrule.derivation.adjoint import Adjoint, Derivation
 from chainrule.derivation.normalize import normalize
-from chainrule.derivation.rules import Step
 from chainrule.errors import SettingError
 from chainrule.formula.expr import Element, Symbol
 from chainrule.formula.system import System, Update
@@ -177,45 +175,3 @@ FORMS: dict[str, Callable[[Network, str | None], str]] = {
     "program": as_program,
     "rules": as_rules,
 }
-
-
-# --- derive -----------------------------------------------------------------------------------------------------------
-
-
-def derive(path: Path, quantity: str | None) -> int:
-    """Print each adjoint with the steps that led to it; the exit code."""
-    derivation = open_network(path).derivation
-    click.echo("\n\n".join(derivation_page(derivation, _chosen(derivation, quantity))))
-    return 0
-
-
-def _chosen(derivation: Derivation, quantity: str | None) -> Sequence[Adjoint]:
-    if quantity is None:
-        return derivation.adjoints
-    try:
-        return [derivation.adjoint(quantity)]
-    except StopIteration:
-        known = ", ".join(a.of for a in derivation.adjoints)
-        raise SettingError(say("interfaces.no_adjoint", name=quantity, known=known)) from None
-
-
-def derivation_page(derivation: Derivation, adjoints: Sequence[Adjoint]) -> list[str]:
-    """One paragraph per adjoint: its equation, then the steps, innermost ones indented."""
-    samples, tensors = derivation.system.samples, derivation.system.tensors
-    printer = Unicode(samples, tensors)
-    paragraphs = []
-    for adjoint in adjoints:
-        lines = [printer.equation(adjoint.equation)]
-        for step in adjoint.steps:
-            lines += _step_lines(printer, step, 1)
-        paragraphs.append("\n".join(lines))
-    return paragraphs
-
-
-def _step_lines(printer: Unicode, step: Step, depth: int) -> Iterator[str]:
-    before = printer.text(step.before)
-    if depth > 1:  # inside a local derivative: before is what is differentiated
-        before = f"d({before})"
-    yield f"{'    ' * depth}{before} = {printer.text(step.after)}    ({step.rule})"
-    for inner in step.about:
-        yield from _step_lines(printer, inner, depth + 1)

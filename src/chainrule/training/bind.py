@@ -38,12 +38,31 @@ def bind(
     for tensor in wanted:
         if tensor.name not in given:
             raise DataError(say("training.missing_data", name=tensor.name, wanted=", ".join(t.name for t in wanted)))
-        arrays[tensor.name] = _one(system, sizes, tensor, given[tensor.name])
+    alone = _one_sample_alone(system, given)
+    for tensor in wanted:
+        value = given[tensor.name]
+        if alone and tensor.role == "target" and len(tensor.indices) == 2 and _dimensions(value) in (0, 1):
+            value = [value]  # its one row or class, not as many class numbers
+        arrays[tensor.name] = _one(system, sizes, tensor, value)
     if arrays:
         same_length(arrays)
     for fact in system.facts:
         _check_fact(fact, arrays, system)
     return arrays
+
+
+def _one_sample_alone(system: System, given: Mapping[str, object]) -> bool:
+    """Whether the inputs are one sample without a sample axis: x of shape (I,) for x[i]."""
+    inputs = [t for t in system.of_role("input") if t.name in given and len(t.indices) > 1]
+    return bool(inputs) and all(_dimensions(given[t.name]) == len(t.indices) - 1 for t in inputs)
+
+
+def _dimensions(value: Any) -> int:
+    """How many axes an array or a list has; -1 for what is no array, such as rows of different lengths."""
+    try:
+        return int(np.ndim(value))
+    except ValueError:
+        return -1
 
 
 def _by_name(

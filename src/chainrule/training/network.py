@@ -16,7 +16,7 @@ array([31.])
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,7 +44,9 @@ if TYPE_CHECKING:
     from chainrule.derivation.check import Point
     from chainrule.derivation.checked import GradientCheck
     from chainrule.training.cost import Cost
+    from chainrule.training.explain import Explanation
     from chainrule.training.prediction import Prediction
+    from chainrule.training.stepping import Event, ProgramPage
 
 DTYPES = ("float32", "float64")
 DEFAULT_RULE = "gradient_descent"
@@ -285,10 +287,49 @@ class Network:
         return check_gradients(self.derivation, self.point(arrays), Options(entries, seed, tolerance), own)
 
     def why_backpropagation(self, *data: object, **named: object) -> Cost:
-        """All derivatives in one backward pass against one difference quotient a weight: operations and time of both."""
+        """All derivatives in one backward pass against one difference quotient a weight: the operations, the time."""
         from chainrule.training.cost import cost_of
 
         return cost_of(self, self.bind(data, named, ("input", "target", "label")))
+
+    def explain(
+        self,
+        *data: object,
+        weight: str | None = None,
+        sample: int = 0,
+        optimizer: str | None = None,
+        title: str = "",
+        **named: object,
+    ) -> Explanation:
+        """The derivation with numbers in it: a sample's, or a batch's, and those of one weight such as "W1[300, 7]".
+
+        Print it, `save("page.html")` it, and ask for any quantity by name: `net.explain(x, t)["delta_h"]`, in the shape
+        of the formula. Without `weight` it is the one with the largest gradient of the first parameter; `sample` is the
+        row that is looked at. Raises: SettingError for the weight or the sample, DataError, FormulaError.
+        """
+        from chainrule.training.explain import explain
+
+        arrays = self.bind(data, named, ("input", "target", "label"))
+        return explain(self, arrays, weight=weight, sample=sample, optimizer=optimizer, title=title)
+
+    def program(self, optimizer: str | None = None) -> ProgramPage:
+        """One training step: each equation beside the line of NumPy that it became. Raises: ShapeError."""
+        from chainrule.training.stepping import program_page
+
+        self._sizes.require()
+        return program_page(self, *self.training_program(optimizer))
+
+    def step_through(self, *data: object, optimizer: str | None = None, **named: object) -> Iterator[Event]:
+        """Run one training step of the interpreter, and yield each instruction: formula, inputs, output.
+
+        The network keeps its weights. Raises: DataError, SettingError.
+        """
+        from chainrule.training.stepping import step_through
+
+        arrays = self.bind(data, named, ("input", "target", "label"))
+        program, _ = self.training_program(optimizer)
+        hyper = self.hyper_values(program, {"step": 1.0, "steps": 1.0})
+        return step_through(self, program, arrays, hyper)
 
     # learning
 

@@ -1,0 +1,311 @@
+"""A Page → the terminal, Markdown, LaTeX. Each is a table of how the blocks look; formulas come from typeset.py."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+import unicodedata
+from collections.abc import Iterable, Iterator
+
+from chainrule.derivation.numbers import FillingLatex, FillingUnicode, latex_number, number_words
+from chainrule.derivation.page import (
+    Block,
+    Code,
+    Filled,
+    Fold,
+    Heading,
+    Inline,
+    Line,
+    Lines,
+    Page,
+    Piece,
+    Sign,
+    Table,
+    Text,
+    Value,
+    said_once,
+)
+from chainrule.formula.typeset import MAX_LINE_LETTERS, Latex, Unicode, escape_latex, latex_document, letters
+
+# --- formulas ---------------------------------------------------------------------------------------------------------
+
+
+class UnicodePieces:
+    """Pieces of a line as Unicode."""
+
+    signs = {"==": "=", "<-": "←", "~": "≈"}
+
+    def __init__(self, page: Page):
+        self.page = page
+        self.printer = Unicode(page.samples, page.tensors)
+
+    def text(self, pieces: Inline) -> str:
+        return "".join(said_once([self._piece(p) for p in pieces], pieces))
+
+    def _piece(self, piece: object) -> str:
+        match piece:
+            case str() | Code():
+                return piece if isinstance(piece, str) else piece.text
+            case Sign(kind):
+                return f" {self.signs[kind]} "
+            case Value(number, digits):
+                return number_words(number, digits)
+            case Filled(expr, numbers, places):
+                return FillingUnicode(self.page, numbers, dict(places)).text(expr)
+        return self.printer.text(piece)  # type: ignore[arg-type]  # the rest are expressions
+
+
+class LatexPieces:
+    """Pieces of a line as LaTeX; `math` for a line that is all formula, `text` for words with formulas in dollars."""
+
+    signs = {"==": "=", "<-": r"\leftarrow", "~": r"\approx"}
+
+    def __init__(self, page: Page, escape: bool = True):
+        self.page = page
+        self.escape = escape
+        self.printer = Latex(page.samples, page.tensors)
+
+    def text(self, pieces: Inline) -> str:
+        return "".join(map(self._in_words, pieces))
+
+    def _in_words(self, piece: Piece) -> str:
+        match piece:
+            case str():
+                return self._word(piece)
+            case Code(text):
+                return rf"\texttt{{{escape_latex(text)}}}" if self.escape else f"`{text}`"
+            case Sign(kind) if not self.escape and kind == "==":
+                return " = "
+        return f"${self._piece(piece)}$"
+
+    def math(self, pieces: Inline) -> str:
+        texts = [self._words_in_math(p) if isinstance(p, str) else self._piece(p) for p in pieces]
+        return "".join(said_once(texts, pieces))
+
+    def _words_in_math(self, words: str) -> str:
+        if re.fullmatch(r"[()\[\]d,=+ ]*", words):
+            return words
+        return rf"\text{{{self._word(words)}}}"
+
+    def _word(self, words: str) -> str:
+        return escape_latex(words) if self.escape else words
+
+    def _piece(self, piece: object) -> str:
+        match piece:
+            case Sign(kind):
+                return f" {self.signs[kind]} "
+            case Value(number, digits):
+                return latex_number(number, digits)
+            case Filled(expr, numbers, places):
+                return FillingLatex(self.page, numbers, dict(places)).text(expr)
+        return self.printer.text(piece)  # type: ignore[arg-type]
+
+
+# --- terminal ---------------------------------------------------------------------------------------------------------
+
+BOLD, DIM, BLUE, RESET = "\x1b[1m", "\x1b[2m", "\x1b[34m", "\x1b[0m"
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    plain = re.sub(r"\x1b\[\d+m", "", text)
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in plain)
+
+
+def terminal(page: Page, *, colour: bool = False, width: int = 80) -> str:
+    """Unicode text of at most `width` columns where the formulas allow it."""
+    return _Terminal(page, colour, width).text()
+
+
+class _Terminal:
+    def __init__(self, page: Page, colour: bool, width: int):
+        self.page, self.colour, self.width = page, colour, width
+        self.pieces = UnicodePieces(page)
+
+    def text(self) -> str:
+        title = self.pieces.text(self.page.title)
+        parts = [self._paint(BOLD, title) + "\n" + "═" * columns(title)]
+        parts += [self._block(b) for b in self.page.blocks]
+        return "\n\n".join(p for p in parts if p) + "\n"
+
+    def _paint(self, code: str, text: str) -> str:
+        return f"{code}{text}{RESET}" if self.colour else text
+
+    def _block(self, block: Block) -> str:
+        match block:
+            case Heading(text, level):
+                words = self.pieces.text(text)
+                if level == 2:
+                    return "\n" + self._paint(BOLD, words) + "\n" + "─" * columns(words)
+                return self._paint(BLUE, words)
+            case Text(text):
+                return "\n".join(wrapped(self.pieces.text(text), self.width))
+            case Lines(lines):
+                return "\n".join(self._lines(lines))
+            case Table(header, rows):
+                return self._table(header, rows)
+            case Fold(title, blocks):
+                inner = _Terminal(self.page, self.colour, self.width - 4)
+                body = "\n\n".join([self._paint(DIM, self.pieces.text(title)), *map(inner._block, blocks)])
+                return textwrap.indent(body, "    ")
+        raise AssertionError(block)
+
+    def _lines(self, lines: tuple[Line, ...]) -> Iterator[str]:
+        lefts = [self.pieces.text(line.left) for line in lines]
+        edge = min(max(map(columns, lefts), default=0), self.width // 3)
+        for left, line in zip(lefts, lines, strict=True):
+            sign = UnicodePieces.signs[line.sign.kind]
+            head = f"  {left}{' ' * (edge - columns(left))} {sign} "
+            note = self.pieces.text(line.note)
+            body = broken(self.pieces.text(line.right), max(20, self.width - columns(head)))
+            yield from self._noted([head + body[0], *(" " * columns(head) + b for b in body[1:])], note)
+
+    def _noted(self, rows: list[str], note: str) -> Iterator[str]:
+        """The note at the right edge, on a line of its own where there is no room."""
+        if not note:
+            yield from rows
+            return
+        gap = self.width - columns(rows[-1]) - columns(note) - 2
+        if gap >= 2:
+            rows[-1] += " " * gap + self._paint(DIM, f"({note})")
+            yield from rows
+        else:
+            yield from rows
+            yield " " * max(0, self.width - columns(note) - 2) + self._paint(DIM, f"({note})")
+
+    def _table(self, header: tuple[Inline, ...], rows: tuple[tuple[Inline, ...], ...]) -> str:
+        cells = [[self.pieces.text(c) for c in row] for row in (header, *rows)]
+        if len(header) == 3 and self._too_wide(cells):  # the first and the last say it
+            cells = [[row[0], row[2]] for row in cells]
+        if self._too_wide(cells):
+            return "\n".join("\n".join([f"  {row[0]}", *(f"      {c}" for c in row[1:] if c)]) for row in cells[1:])
+        widths = self._widths(cells)
+        lines = ["  ".join(c + " " * (w - columns(c)) for c, w in zip(row, widths, strict=True)) for row in cells]
+        lines.insert(1, "  ".join("─" * w for w in widths))
+        return "\n".join(f"  {line.rstrip()}" for line in lines)
+
+    def _widths(self, cells: list[list[str]]) -> list[int]:
+        return [max(columns(row[n]) for row in cells) for n in range(len(cells[0]))]
+
+    def _too_wide(self, cells: list[list[str]]) -> bool:
+        return sum(self._widths(cells)) + 2 * len(cells[0]) > self.width
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Words in lines of at most `width` columns; Hangul takes two."""
+    wide = sum(columns(c) - 1 for c in text) / max(1, len(text))
+    return textwrap.wrap(text, max(20, int(width / (1 + wide))), break_long_words=False) or [""]
+
+
+def broken(formula: str, width: int) -> list[str]:
+    """A formula in lines of at most `width` columns, broken before a sign, outside brackets where that can be."""
+    rows = []
+    while columns(formula) > width:
+        places = [(depth, at) for depth, at in _signs(formula) if 0 < columns(formula[:at]) <= width]
+        # A break outside brackets is worth a line that is up to half empty.
+        late = [p for p in places if columns(formula[: p[1]]) >= width // 2] or places
+        if not late:
+            break
+        depth = min(d for d, _ in late)
+        at = max(place for d, place in late if d == depth)
+        rows.append(formula[:at])
+        formula = formula[at:].lstrip()
+    return [*rows, formula]
+
+
+def _signs(formula: str) -> Iterator[tuple[int, int]]:
+    """(how many brackets are open, where) of each sign between blanks."""
+    depth = 0
+    for at, letter in enumerate(formula):
+        depth += (letter in "([") - (letter in ")]")
+        if letter == " " and formula[at + 1 : at + 2] in "+−·=≈" and formula[at + 2 : at + 3] == " ":
+            yield depth, at
+
+
+# --- Markdown ---------------------------------------------------------------------------------------------------------
+
+
+def markdown(page: Page) -> str:
+    """Markdown; what folds is a <details>."""
+    pieces = LatexPieces(page, escape=False)
+    parts = [f"# {pieces.text(page.title)}", *_markdown_blocks(pieces, page.blocks)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_blocks(pieces: LatexPieces, blocks: Iterable[Block]) -> Iterator[str]:
+    for block in blocks:
+        match block:
+            case Heading(text, level):
+                yield f"{'#' * level} {pieces.text(text)}"
+            case Text(text):
+                yield pieces.text(text)
+            case Lines(lines):
+                yield "$$\n" + aligned(pieces, lines, "aligned") + "\n$$"
+            case Fold(title, inner):
+                body = "\n\n".join(_markdown_blocks(pieces, inner))
+                yield f"<details>\n<summary>{pieces.text(title)}</summary>\n\n{body}\n\n</details>"
+            case Table(header, rows):
+                yield "\n".join(_markdown_table(pieces, header, rows))
+
+
+def _markdown_table(pieces: LatexPieces, header: tuple[Inline, ...], rows: Iterable[tuple[Inline, ...]]) -> list[str]:
+    def row(cells: Iterable[Inline]) -> str:
+        return "| " + " | ".join(pieces.text(c).replace("|", r"\|") for c in cells) + " |"
+
+    return [row(header), "|" + "---|" * len(header), *map(row, rows)]
+
+
+def aligned(pieces: LatexPieces, lines: tuple[Line, ...], environment: str) -> str:
+    """Lines under each other, aligned at their signs, the rules at the right."""
+    rows = []
+    for line in lines:
+        note = rf" && \text{{({pieces.text(line.note)})}}" if line.note else ""
+        left, right = pieces.math(line.left), latex_broken(pieces.math(line.right))
+        rows.append(f"{left} &{pieces.signs[line.sign.kind]} {right}{note}")
+    body = " \\\\\n  ".join(rows)
+    return f"\\begin{{{environment}}}\n  {body}\n\\end{{{environment}}}"
+
+
+def latex_broken(formula: str) -> str:
+    """A formula that is too wide for a line, in several: broken before a sign outside all braces and fences."""
+    if letters(formula) <= MAX_LINE_LETTERS or r"\left" in formula or r"\begin" in formula:
+        return formula
+    rows, row, depth = [], "", 0
+    for part in re.split(r"(?= [+=-] )", formula):
+        if row and depth == 0 and letters(row + part) > MAX_LINE_LETTERS:
+            rows.append(row)
+            row = ""
+        row += part
+        depth += part.count("{") - part.count("}")
+    return " \\\\\n  &\\qquad ".join([*rows, row])
+
+
+# --- LaTeX ------------------------------------------------------------------------------------------------------------
+
+
+def latex(page: Page) -> str:
+    """A document that pdflatex compiles with amsmath alone; what folds is left out (see Page.unfolded)."""
+    pieces = LatexPieces(page)
+    sections: list[tuple[str, str]] = []
+    title, body = UnicodePieces(page).text(page.title), ""
+    for block in page.blocks:
+        match block:
+            case Heading(text, 2):
+                sections.append((title, body))
+                title, body = UnicodePieces(page).text(text), ""
+            case Heading(text, _):
+                body += f"\\subsection*{{{pieces.text(text)}}}\n"
+            case Text(text):
+                body += pieces.text(text) + "\n\n"
+            case Lines(lines):
+                body += aligned(pieces, lines, "align*") + "\n"
+            case Table(header, rows):
+                body += _latex_table(pieces, header, rows)
+    return latex_document([*sections, (title, body)])
+
+
+def _latex_table(pieces: LatexPieces, header: tuple[Inline, ...], rows: Iterable[tuple[Inline, ...]]) -> str:
+    lines = [" & ".join(pieces.text(c) for c in row) + r" \\" for row in (header, *rows)]
+    lines.insert(1, r"\hline")
+    body = "\n".join(lines)
+    return f"\\begin{{tabular}}{{{'l' * len(header)}}}\n{body}\n\\end{{tabular}}\n\n"

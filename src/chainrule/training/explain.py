@@ -1,0 +1,383 @@
+"""`net.explain(x, t, weight="W1[300, 7]")`: the derivation's page with a sample's numbers in it.
+
+Everything is computed in float64 from the formulas: forward, backward, beside each derivative the difference quotient
+(E with the quantity moved by ±h), the update, and the new loss, predicted by the linear approximation and as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chainrule.derivation.adjoint import Derivation
+from chainrule.derivation.explain import derivation_page
+from chainrule.derivation.numbers import Numbers
+from chainrule.derivation.page import (
+    BECOMES,
+    EQUALS,
+    Block,
+    Filled,
+    Heading,
+    Inline,
+    Line,
+    Lines,
+    Page,
+    Paged,
+    Piece,
+    Table,
+    Text,
+    Value,
+    say_inline,
+)
+from chainrule.errors import DataError, SettingError
+from chainrule.formula.evaluate import Array, evaluate
+from chainrule.formula.expr import Element, Symbol
+from chainrule.formula.system import System
+from chainrule.messages import say
+from chainrule.program.interpret import run
+
+if TYPE_CHECKING:
+    from chainrule.training.network import Network
+
+LOSS_DIGITS = 8  # one weight changes the loss in the fifth digit
+MOST_VALUES = 12  # so many values of a quantity are shown as a row
+WEIGHT = re.compile(r"\s*(\w+)\s*(?:\[\s*(-?\d+(?:\s*,\s*-?\d+)*)\s*\])?\s*")
+
+
+@dataclass(frozen=True, repr=False)
+class Explanation(Paged):
+    """A page with numbers, and the value of every quantity by name: `trace["delta_z"]`, in the shape of the formula."""
+
+    pages: Page
+    values: Mapping[str, Array]
+    weight: str
+
+    def page(self) -> Page:
+        """The page."""
+        return self.pages
+
+    def __getitem__(self, name: str) -> Array:
+        """A quantity: an input, a weight, any computed one, an adjoint (delta_z, dE_dW). Raises: SettingError."""
+        return self.values[known_name(name, self.values)]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.values
+
+    def keys(self) -> list[str]:
+        """The names of all quantities."""
+        return list(self.values)
+
+    def __repr__(self) -> str:
+        return f"<Explanation of {self.weight}: {', '.join(self.values)}>"
+
+
+def known_name(name: str, values: Mapping[str, Array]) -> str:
+    """The quantity meant: by its own name, as dE/dW1 or ∂E/∂W1 or δz, or without underscores if that says which."""
+    if name in values:
+        return name
+    plain = _plain(name)
+    found = [known for known in values if _plain(known) == plain]
+    # The delta of layer 1 is that of its pre-activation a1.
+    found = found or [k for k in values if k.startswith("delta") and _plain(k).replace("deltaa", "delta") == plain]
+    if len(found) == 1:
+        return found[0]
+    raise SettingError(say("pages.no_quantity", name=name, known=", ".join(values)))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_/]", "", name.replace("∂", "d").replace("δ", "delta"))
+
+
+def explain(
+    network: Network,
+    arrays: Mapping[str, Array],
+    *,
+    weight: str | None = None,
+    sample: int = 0,
+    optimizer: str | None = None,
+    title: str = "",
+) -> Explanation:
+    """See Network.explain; `arrays` are bound inputs, targets and labels."""
+    return _Explainer(network, arrays, sample, optimizer).explain(weight, title)
+
+
+class _Explainer:
+    def __init__(self, network: Network, arrays: Mapping[str, Array], sample: int, optimizer: str | None):
+        self.network = network
+        self.derivation: Derivation = network.derivation
+        self.system: System = self.derivation.system
+        self.rows = len(next(iter(arrays.values()))) if arrays else 1
+        if self.rows == 0:
+            raise DataError(say("pages.no_samples"))
+        if not 0 <= sample < self.rows:
+            raise SettingError(say("pages.bad_sample", came=sample, last=self.rows - 1))
+        self.sample = sample
+        self.optimizer = optimizer
+        real = {n: a if a.dtype.kind in "iu" else a.astype(np.float64) for n, a in arrays.items()}
+        self.given = {**real, **{n: a.astype(np.float64) for n, a in network.parameters.items()}}
+        self.sizes = {**network.sizes, self.system.samples: self.rows}
+        self.hyper = dict(network.hyper)
+        self.values = self._forward(self.given)
+        self.loss = self._loss(self.values)
+        self._backward()
+
+    # --- numbers
+
+    def _forward(
+        self, given: Mapping[str, Array], moved: tuple[str, tuple[int, ...], float] | None = None
+    ) -> dict[str, Array]:
+        """Every quantity of the forward pass; one entry of one of them may be moved."""
+        known = dict(given)
+        if moved is not None and moved[0] in known:
+            known[moved[0]] = _moved(known[moved[0]], moved[1], moved[2])
+        for equation in self.system.equations:
+            axes = tuple(str(s) for s in equation.target.slots)
+            name = equation.target.tensor
+            known[name] = evaluate(equation.value, known, axes, sizes=self.sizes, scalars=self.hyper)
+            if moved is not None and moved[0] == name:
+                known[name] = _moved(known[name], moved[1], moved[2])
+        return known
+
+    def _loss(self, values: Mapping[str, Array]) -> float:
+        return float(evaluate(self.derivation.source.batch_loss(), values, sizes=self.sizes, scalars=self.hyper))
+
+    def _backward(self) -> None:
+        for adjoint in self.derivation.adjoints:
+            target = adjoint.equation.target
+            axes = tuple(str(s) for s in target.slots)
+            found = evaluate(adjoint.equation.value, self.values, axes, sizes=self.sizes, scalars=self.hyper)
+            self.values[target.tensor] = found
+            if adjoint.steps:
+                self.values[f"d{self.derivation.source.loss}_d{adjoint.of}"] = found
+
+    def _adjoint_of(self, name: str) -> Array:
+        return self.values[self.derivation.adjoint(name).equation.target.tensor]
+
+    def _quotient(self, name: str, place: tuple[int, ...]) -> float:
+        """(L(q + h) - L(q - h)) / 2h; of a quantity of one sample times N, as its adjoint is of that sample's loss."""
+        value = float(self.values[name][place])
+        step = np.finfo(np.float64).eps ** (1 / 3) * max(1.0, abs(value))
+        high, low = (self._loss(self._forward(self.given, (name, place, s))) for s in (step, -step))
+        loss = self.derivation.source.loss
+        sampled = loss is not None and self.system.is_sampled(loss) and self.system.is_sampled(name)
+        return (high - low) / (2 * step) * (self.rows if sampled else 1)
+
+    # --- where to look
+
+    def _places(self, name: str, place: tuple[int, ...]) -> dict[str, int]:
+        """An index of the weight is where the weight is; another is where most happens: the target, the largest δ."""
+        places = {self.system.samples: self.sample}
+        places |= dict(zip(self.system.tensors[name].indices, place, strict=True))
+        targets = [t.name for t in self.system.of_role("target", "label")]
+        outputs = [self.system.output] if self.system.output else []
+        adjoints = [a.equation.target.tensor for a in self.derivation.adjoints]
+        computed = [e.target.tensor for e in self.system.equations]
+        inputs = [t.name for t in self.system.of_role("input")]
+        for tensor in [*targets, *outputs, *adjoints, *inputs, *computed, *(p.name for p in self.system.parameters)]:
+            self._look(tensor, places)
+        return places
+
+    def _look(self, tensor: str, places: dict[str, int]) -> None:
+        found = next(
+            (e.target for e in (*self.system.equations, *self.derivation.backward) if e.target.tensor == tensor), None
+        )
+        indices = (
+            found.slots
+            if found is not None
+            else self.system.tensors[tensor].indices
+            if tensor in self.system.tensors
+            else ()
+        )
+        array = self.values.get(tensor)
+        if array is None or all(str(i) in places for i in indices) or array.ndim != len(indices):
+            return
+        fixed = array[tuple(places.get(str(i), slice(None)) for i in indices)]
+        best = np.unravel_index(int(np.argmax(np.abs(fixed))), fixed.shape)
+        places |= dict(zip([str(i) for i in indices if str(i) not in places], map(int, best), strict=True))
+
+    def _weight(self, weight: str | None) -> tuple[str, tuple[int, ...]]:
+        """The weight asked for, or the one with the largest gradient of the first parameter."""
+        parameters = {p.name: p for p in self.system.parameters}
+        if weight is None:
+            name = next(iter(parameters))
+            gradient = np.abs(self._adjoint_of(name))
+            return name, tuple(int(i) for i in np.unravel_index(int(np.argmax(gradient)), gradient.shape))
+        return read_weight(
+            weight, {n: self.given[n].shape for n in parameters}, {n: p.indices for n, p in parameters.items()}
+        )
+
+    # --- the page
+
+    def explain(self, weight: str | None, title: str) -> Explanation:
+        name, place = self._weight(weight)
+        places = self._places(name, place)
+        spelled = f"{name}[{', '.join(map(str, place))}]" if place else name
+        quotients = {
+            a.of: self._quotient(a.of, tuple(places[i] for i in self.system.tensors[a.of].indices))
+            for a in self.derivation.adjoints
+            if a.steps and a.of != self.derivation.source.loss
+        }
+        numbers = Numbers(self.values, self.sizes, places, self.hyper, quotients)
+        page = derivation_page(self.derivation, title=title, numbers=numbers, first=name)
+        element = Element(name, place)
+        intro = list(self._intro(element, numbers))
+        blocks = (*intro, *page.blocks, *self._update(element, numbers), *self._summary(numbers))
+        heading = say_inline("pages.numbers_title", name=title) if title else (say("pages.title_plain"),)
+        shaped = {n: a[0] if self._is_one_sample(n) else a for n, a in self.values.items()}
+        return Explanation(replace(page, title=heading, blocks=blocks), shaped, spelled)
+
+    def _is_one_sample(self, name: str) -> bool:
+        """One sample alone: without the sample axis, as the formulas write it."""
+        array = self.values[name]
+        known = {
+            e.target.tensor: e.target.slots
+            for e in (*self.system.equations, *(a.equation for a in self.derivation.adjoints))
+        }
+        known |= {t.name: t.indices for t in self.system.tensors.values()}
+        known |= {f"d{self.derivation.source.loss}_d{a.of}": a.equation.target.slots for a in self.derivation.adjoints}
+        slots = known.get(name, ())
+        return self.rows == 1 and array.ndim > 0 and bool(slots) and slots[0] == self.system.samples
+
+    def _intro(self, weight: Element, numbers: Numbers) -> Iterator[Block]:
+        if self.rows > 1:
+            yield Text(say_inline("pages.numbers_batch", rows=str(self.rows), index=str(self.sample)))
+        shown = ", ".join(f"{i} = {n}" for i, n in numbers.places.items() if i != self.system.samples)
+        value = Value(numbers.value(weight))
+        yield Text(say_inline("pages.numbers_places", places=shown or "–", weight=weight, value=value))
+        given = [*(t.name for t in self.system.of_role("target", "label")), *filter(None, [self.system.output])]
+        for name in given:
+            yield from self._row(name)
+
+    def _row(self, name: str) -> Iterator[Block]:
+        """All values of a small quantity of the sample."""
+        tensor = self.system.tensors[name]
+        array = self.values[name]
+        row = array[self.sample] if self.system.is_sampled(name) else array
+        if 1 < row.size <= MOST_VALUES:
+            pieces: list[Piece] = []
+            for value in row.reshape(-1):
+                pieces += [", ", Value(float(value))] if pieces else [Value(float(value))]
+            yield Text(say_inline("pages.numbers_all", q=tensor.element, values=tuple(pieces)))
+
+    def _update(self, weight: Element, numbers: Numbers) -> Iterator[Block]:
+        """The update rule with its numbers, and what it does to the loss."""
+        yield Heading((say("pages.numbers_update"),))
+        program, rule = self.network.training_program(self.optimizer)
+        hyper = self.network.hyper_values(program, {"step": 1.0, "steps": 1.0})
+        with np.errstate(all="ignore"):
+            after = run(program, self._for_program(program), self.sizes, hyper)
+        name, place = weight.tensor, tuple(int(s) for s in weight.slots)
+        old, new = float(self.given[name][place]), float(after[name][place])
+        own = {u.target.tensor for u in self.system.updates if isinstance(u.target, Element)}
+        if name in own:
+            changed = say_inline("pages.numbers_own_update", weight=weight, old=Value(old), new=Value(new))
+            yield Text(changed)
+        else:
+            yield Lines(tuple(self._rule_lines(rule.lines, weight, hyper, numbers)))
+        gradients = {p.name: self._adjoint_of(p.name) for p in self.system.parameters}
+        alone = {**self.given, name: _moved(self.given[name], place, new - old)}
+        yield Text(say_inline("pages.numbers_alone", weight=weight, old=Value(old), new=Value(new)))
+        yield self._new_loss(self.loss + float(gradients[name][place]) * (new - old), alone)
+        together = {**self.given, **{n: after[n] for n in gradients}}
+        predicted = self.loss + sum(float(np.sum(g * (after[n] - self.given[n]))) for n, g in gradients.items())
+        yield Text((say("pages.numbers_together"),))
+        yield self._new_loss(predicted, together)
+
+    def _for_program(self, program: object) -> dict[str, Array]:
+        """What the program reads: data, parameters, and states that begin at 0 where the network has none."""
+        kept = {n: a.astype(np.float64) for n, a in self.network.kept.items()}
+        return {**kept, **self.given}
+
+    def _new_loss(self, predicted: float, given: Mapping[str, Array]) -> Table:
+        true = self._loss(self._forward(given))
+        header: tuple[Inline, ...] = (
+            (say("pages.numbers_new_loss"),),
+            (say("pages.numbers_predicted"),),
+            (say("pages.numbers_true"),),
+        )
+        loss = Element("L", ())
+        return Table(header, (((loss,), (Value(predicted, LOSS_DIGITS),), (Value(true, LOSS_DIGITS),)),))
+
+    def _rule_lines(
+        self, lines: object, weight: Element, hyper: Mapping[str, float], numbers: Numbers
+    ) -> Iterator[Line]:
+        """Each line of the rule, with the weight for w and its gradient for g."""
+        from chainrule.formula.expr import symbols
+        from chainrule.formula.system import Update
+
+        assert isinstance(lines, tuple)
+        place = tuple(int(s) for s in weight.slots)
+        scalars = dict(hyper) | {"w": float(self.given[weight.tensor][place])}
+        scalars["g"] = float(self._adjoint_of(weight.tensor)[place])
+        for line in lines:
+            assert isinstance(line, Update)
+            for name in symbols(line.value):
+                scalars.setdefault(name, 0.0)  # a state begins at 0
+            here = replace(numbers, scalars=dict(scalars))
+            value = here.value(line.value)
+            yield Line((line.target,), (line.value,), BECOMES)
+            yield Line((), (Filled(line.value, here, ()), EQUALS, Value(value)))
+            if isinstance(line.target, Symbol):
+                scalars[line.target.name] = value
+
+    def _summary(self, numbers: Numbers) -> Iterator[Block]:
+        """All derivatives beside their difference quotients."""
+        yield Heading((say("pages.numbers_summary"),))
+        yield Text((say("pages.numbers_check"),))
+        rows: list[tuple[Inline, ...]] = []
+        for adjoint in self.derivation.adjoints:
+            if adjoint.of not in numbers.quotients:
+                continue
+            quotient = numbers.quotients[adjoint.of]
+            own = numbers.value(Element(adjoint.equation.target.tensor, self.system.tensors[adjoint.of].indices))
+            symbol = Element(f"d{self.derivation.source.loss}_d{adjoint.of}", self.system.tensors[adjoint.of].indices)
+            at = Element(symbol.tensor, tuple(numbers.places[str(i)] for i in symbol.slots if i != self.system.samples))
+            rows.append(((at,), (Value(own),), (Value(quotient),), (Value(own - quotient),)))
+        header = tuple(
+            (say(f"pages.{k}"),) for k in ("quantity", "numbers_derivative", "numbers_quotient", "numbers_difference")
+        )
+        yield Table(header, tuple(rows))
+
+
+def _moved(array: Array, place: tuple[int, ...], by: float) -> Array:
+    """A copy with one entry moved."""
+    new = np.array(array, dtype=np.float64)
+    new[place] += by
+    return new
+
+
+def read_weight(
+    text: str, shapes: Mapping[str, tuple[int, ...]], indices: Mapping[str, tuple[str, ...]]
+) -> tuple[str, tuple[int, ...]]:
+    """W1[300, 7] → ("W1", (300, 7)). Raises: SettingError: no such parameter, wrong indices, out of range."""
+    found = WEIGHT.fullmatch(text)
+    known = ", ".join(shapes)
+    if found is None:
+        example = _example(next(iter(shapes)), next(iter(shapes.values())))
+        raise SettingError(say("pages.bad_weight", came=text, example=example))
+    name, numbers = found[1], found[2]
+    if name not in shapes:
+        raise SettingError(say("pages.no_weight", name=name, known=known))
+    shape = shapes[name]
+    place = tuple(int(n) for n in numbers.split(",")) if numbers else ()
+    example = _example(name, shape)
+    if len(place) != len(shape):
+        shown = ", ".join(indices[name]) or "–"
+        wanted, came = len(shape), len(place)
+        raise SettingError(
+            say("pages.weight_indices", name=name, wanted=wanted, shape=shown, came=came, example=example)
+        )
+    for index, at, size in zip(indices[name], place, shape, strict=True):
+        if not 0 <= at < size:
+            raise SettingError(
+                say("pages.weight_range", name=name, index=index, came=at, last=size - 1, example=example)
+            )
+    return name, place
+
+
+def _example(name: str, shape: tuple[int, ...]) -> str:
+    return f"{name}[{', '.join(str(min(s - 1, n)) for n, s in enumerate(shape))}]" if shape else name
