@@ -15,7 +15,18 @@ def run(code: str) -> str:
 
 
 def test_the_public_names():
-    assert cr.__all__ == ["Network", "datasets", "derivative", "derive", "errors", "formula", "library", "load", "set_language"]
+    assert cr.__all__ == [
+        "Network",
+        "datasets",
+        "derivative",
+        "derive",
+        "errors",
+        "formula",
+        "library",
+        "load",
+        "pictures",
+        "set_language",
+    ]
     assert all(getattr(cr, name) is not None for name in cr.__all__)
     assert set(cr.__all__) <= set(dir(cr))
     assert cr.__version__

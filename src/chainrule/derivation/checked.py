@@ -274,11 +274,12 @@ def wrapped(text: str, columns: int = COLUMNS) -> str:
     """
     if all(width(line) <= columns for line in text.split("\n")):
         return text
-    lines = [""]
+    margin = " " * (len(text) - len(text.lstrip(" ")))
+    lines = [margin]
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}" if lines[-1].strip() else lines[-1] + word
         if width(longer) > columns and lines[-1].strip():
-            lines.append("  " + word)
+            lines.append(f"{margin}  {word}")
         else:
             lines[-1] = longer
     return "\n".join(lines)

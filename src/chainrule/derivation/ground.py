@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.derivation.checked import aligned
+from chainrule.derivation.checked import aligned, wrapped
 from chainrule.derivation.derive import Derivative, derive
 from chainrule.derivation.kinks import sites_of
 from chainrule.errors import NotDifferentiable, SettingError
@@ -93,7 +93,7 @@ class GroundUp:
 
     def __str__(self) -> str:
         parts = [self._head(), "", *self._rate(), "", *self._limit(), "", *self._rules(), "", *self._linear()]
-        return "\n".join(parts)
+        return "\n".join(map(wrapped, parts))
 
     def _repr_html_(self) -> str:
         """For notebooks."""
