@@ -21,6 +21,7 @@ The public names:
     derive(text, by)     the derivative of one scalar formula, with its steps
     derivative(text, at) the same from the ground up at a point: rate, limit, rules, linear approximation
     datasets             datasets.mnist()
+    pictures             network diagrams, the flow of one sample, weights, boundaries, loss surfaces, descent
     library              the tables of ready formulas
     errors               what is raised
     set_language("ko")   the language of messages
@@ -47,14 +48,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from chainrule import errors, library
     from chainrule.derivation.derive import derive
-    from chainrule.interfaces import datasets
+    from chainrule.interfaces import datasets, pictures
     from chainrule.interfaces.derivative import derivative
     from chainrule.messages import set_language
     from chainrule.training.network import Network, formula, load
 
     __version__: str
 
-__all__ = ["Network", "datasets", "derivative", "derive", "errors", "formula", "library", "load", "set_language"]
+__all__ = [
+    "Network",
+    "datasets",
+    "derivative",
+    "derive",
+    "errors",
+    "formula",
+    "library",
+    "load",
+    "pictures",
+    "set_language",
+]
 
 # Where each public name lives ("" for the module itself). They load when first used: `import chainrule` takes
 # milliseconds, and neither NumPy nor what only some need (llvmlite, matplotlib, rich) comes with it.
@@ -67,6 +79,7 @@ _HOMES = {
     "formula": ("chainrule.training.network", "formula"),
     "library": ("chainrule.library", ""),
     "load": ("chainrule.training.network", "load"),
+    "pictures": ("chainrule.interfaces.pictures", ""),
     "set_language": ("chainrule.messages", "set_language"),
 }
 

@@ -10,5 +10,7 @@ predict.py     `chainrule predict` and `chainrule evaluate`
 show.py        `chainrule show` and `chainrule derive`
 kernel.py      `chainrule show --as kernel`
 bench.py       `chainrule bench`
-plots.py       pictures (matplotlib)
+plots.py       pictures of a training, and what all pictures share (matplotlib)
+pictures/      pictures of a network: `chainrule.pictures`
+plot.py        `chainrule plot`
 """

@@ -1,20 +1,22 @@
-"""Pictures of a training, with matplotlib and without a window.
+"""Pictures of a training, and what all pictures share: palette, fonts, files. matplotlib, without a window.
 
 Colours tell the two series apart also for colour-blind readers and in print: blue solid for training, orange dashed for
-validation, a dark diamond for the test.
+validation, a dark diamond for the test. What has a sign goes from orange (negative) over white to blue (positive).
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.messages import catalogue, language
+from chainrule.errors import SettingError
+from chainrule.messages import catalogue, language, say
 from chainrule.training.files import write_bytes
 
 if TYPE_CHECKING:
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 TRAINING, VALIDATION, TEST, GRID = "#1f5fa8", "#d9771f", "#333333", "#dddddd"
+POSITIVE, NEGATIVE, INK, FAINT = TRAINING, VALIDATION, "#1c2430", "#9aa3af"
 DOTS_PER_INCH = 150
+GIF_DOTS_PER_INCH = 100  # frames add up
+FORMATS = ("svg", "png", "pdf")
 # Fonts with Hangul that systems bring along; matplotlib's own has none.
 KOREAN_FONTS = (
     "Noto Sans KR",
@@ -108,29 +113,102 @@ def _save_rows(
     _write(figure, path)
 
 
-def _figure(width: float, height: float) -> Any:
-    # Figure itself, not pyplot: no window system is looked for, and no state is left behind.
+# --- what all pictures share ------------------------------------------------------------------------------------------
+
+
+def new_figure(width: float, height: float, layout: str | None = "constrained") -> Any:
+    """A figure of so many inches that belongs to no window: Figure itself, not pyplot, whose state would stay behind."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
+    return Figure(figsize=(width, height), dpi=DOTS_PER_INCH, facecolor="white", layout=layout)
 
 
-def _write(figure: Any, path: str | Path) -> None:
+@contextmanager
+def fonts() -> Iterator[None]:
+    """Texts made or drawn inside have letters of the user's language; the same picture is the same SVG each time."""
     import matplotlib
 
     font = _font()
-    family = {"font.family": [font, "DejaVu Sans"]} if font else {}
+    settings: dict[str, Any] = {"svg.hashsalt": "chainrule"}
+    with matplotlib.rc_context(settings | ({"font.family": [font, "DejaVu Sans"]} if font else {})):
+        yield
+
+
+def save_figure(figure: Any, path: str | Path) -> None:
+    """Write a picture in the format that the file's name ends with: .svg, .png or .pdf.
+
+    Raises: SettingError for another ending, FileError where the file cannot be written.
+    """
+    suffix = check_suffix(path, FORMATS)
+    write_bytes(Path(path), picture_bytes(figure, suffix))
+
+
+def picture_bytes(figure: Any, form: str, dots: int = DOTS_PER_INCH) -> bytes:
+    """The picture as a file's content; `form` is one of FORMATS, `dots` are those of an inch."""
     picture = io.BytesIO()
-    with matplotlib.rc_context(family):
-        figure.savefig(picture, format="png")
+    # A file made twice is the same file: no time stands in it.
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form)
+    with fonts():
+        figure.savefig(picture, format=form, metadata=metadata, dpi=dots)
+    return picture.getvalue()
+
+
+def check_suffix(path: str | Path, known: Sequence[str]) -> str:
+    """The ending of a file's name, without its dot. Raises: SettingError where it is none of `known`."""
+    suffix = Path(path).suffix.lower().removeprefix(".")
+    if suffix not in known:
+        raise SettingError(say("pictures.suffix", path=path, known=", ".join(f".{s}" for s in known)))
+    return suffix
+
+
+def save_gif(figures: Sequence[Any], path: str | Path, *, milliseconds: int = 1200) -> None:
+    """Write figures of one size as a GIF that repeats; the last one stays twice as long.
+
+    Raises: SettingError for a name that does not end in .gif, FileError where the file cannot be written.
+    """
+    from PIL import Image
+
+    check_suffix(path, ("gif",))
+    frames = []
+    for figure in figures:
+        with Image.open(io.BytesIO(picture_bytes(figure, "png", GIF_DOTS_PER_INCH))) as image:
+            # Dots between two of 128 colours would flicker from frame to frame.
+            frames.append(image.convert("RGB").quantize(128, dither=Image.Dither.NONE))
+    picture = io.BytesIO()
+    durations = [milliseconds] * (len(frames) - 1) + [2 * milliseconds]
+    frames[0].save(picture, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0, disposal=1)
     write_bytes(Path(path), picture.getvalue())
 
 
+@cache
+def diverging() -> Any:
+    """The colours of what has a sign: orange, white in the middle, blue; both ends equally dark, also in print."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    ends = ["#8a4200", NEGATIVE, "#f6c79a", "#ffffff", "#a9c8ea", POSITIVE, "#0d3566"]
+    return LinearSegmentedColormap.from_list("orange_blue", ends)
+
+
+def word(key: str, **values: object) -> str:
+    """A text of a picture: in the user's language, or in English where no font here can draw Hangul."""
+    chapter, _, name = key.partition(".")
+    return catalogue(_drawn_language(), chapter)[name].format(**values)
+
+
+def _drawn_language() -> str:
+    return "ko" if language() == "ko" and _korean_font() else "en"
+
+
+def _figure(width: float, height: float) -> Any:
+    return new_figure(width, height)
+
+
+def _write(figure: Any, path: str | Path) -> None:
+    write_bytes(Path(path), picture_bytes(figure, "png"))
+
+
 def _label(name: str) -> str:
-    """A word for the picture: the user's, or English where no font here can draw Hangul."""
-    drawn = "ko" if language() == "ko" and _korean_font() else "en"
-    words = catalogue(drawn, "interfaces")
-    return words.get(f"plot_{name}", name)
+    return catalogue(_drawn_language(), "interfaces").get(f"plot_{name}", name)
 
 
 def _font() -> str | None:

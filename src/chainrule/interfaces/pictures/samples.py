@@ -1,0 +1,115 @@
+"""What a picture is drawn of: a user's arrays as the network's tensors, and all that follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from chainrule.errors import DataError, FormulaError
+from chainrule.formula.evaluate import Array, evaluate
+from chainrule.formula.system import System
+from chainrule.interfaces.plots import image_shape
+from chainrule.messages import say
+from chainrule.program.interpret import run
+from chainrule.program.lower import lower_prediction
+from chainrule.training.network import Network
+
+DATA_ROLES = ("input", "target", "label")
+
+
+def bound(network: Network, x: object, t: object = None) -> dict[str, Array]:
+    """The arrays of a sample or a batch by tensor name, in the network's precision.
+
+    x is an array, a mapping from name to array, or one row of numbers a sample where every input is a scalar.
+    Raises: DataError where they do not fit the formulas.
+    """
+    roles = DATA_ROLES if t is not None or isinstance(x, Mapping) else ("input",)
+    given: dict[str, object] = dict(by_input(network.system, x))
+    rest = [] if t is None else [t]
+    if isinstance(x, Mapping) and t is None:
+        known = {tensor.name for tensor in network.system.of_role("target", "label")}
+        roles = DATA_ROLES if known & set(given) else ("input",)
+    arrays = network.bind(rest, given, roles)
+    return {name: as_dtype(network, array) for name, array in arrays.items()}
+
+
+def as_dtype(network: Network, array: Array) -> Array:
+    return array if array.dtype.kind == "i" else array.astype(network.dtype, copy=False)
+
+
+def by_input(system: System, x: object) -> Mapping[str, object]:
+    """x by the names of the inputs: an array with one column per scalar input is taken apart."""
+    if isinstance(x, Mapping):
+        return {str(name): value for name, value in x.items()}
+    inputs = system.of_role("input")
+    if len(inputs) == 1:
+        return {inputs[0].name: x}
+    if all(set(t.indices) <= {system.samples} for t in inputs):
+        columns = np.atleast_2d(np.asarray(x))
+        if columns.ndim == 2 and columns.shape[1] == len(inputs):
+            return {t.name: columns[:, n] for n, t in enumerate(inputs)}
+    raise DataError(say("pictures.several_inputs", names=", ".join(t.name for t in inputs) or "–"))
+
+
+def rows_in(arrays: Mapping[str, Array]) -> int:
+    return len(next(iter(arrays.values()))) if arrays else 1
+
+
+def forward(network: Network, system: System, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Every tensor that can be computed from the arrays and the weights; what needs a missing target is left out."""
+    known = {**arrays, **network.kept}
+    sizes = sizes_of(network, arrays)
+    for equation in system.equations:
+        if _needs(system, equation.target.tensor) <= set(known):
+            axes = tuple(str(s) for s in equation.target.slots)
+            value = evaluate(equation.value, known, axes, sizes=sizes, scalars=network.hyper)
+            known[equation.target.tensor] = value
+    return known
+
+
+def _needs(system: System, name: str) -> set[str]:
+    """The declared tensors that a quantity follows from."""
+    return {n for n in system.depends_on(name) if system.tensors[n].role != "computed"}
+
+
+def sizes_of(network: Network, arrays: Mapping[str, Array]) -> dict[str, int]:
+    return {**network.sizes, network.system.samples: rows_in(arrays)}
+
+
+def own_indices(system: System, name: str) -> tuple[str, ...]:
+    """The indices of a tensor without the sample axis."""
+    return tuple(i for i in system.tensors[name].indices if i != system.samples)
+
+
+def image_of(count: int) -> tuple[int, int] | None:
+    """(rows, columns) where so many pixels are a square image of at least 4 × 4; None where not."""
+    rows, columns = image_shape(np.empty((1, count)))
+    return (rows, columns) if rows == columns and rows >= 4 else None
+
+
+class Losses:
+    """The loss of one batch as a function of the weights."""
+
+    def __init__(self, network: Network, arrays: Mapping[str, Array]):
+        if network.system.loss is None:
+            raise FormulaError(say("formula.no_loss"))
+        self.network, self.arrays, self.loss = network, arrays, network.system.loss
+        self.program = lower_prediction(network.system, loss=True)
+        self.hyper = network.hyper_values(self.program, {})
+        self.sizes = sizes_of(network, arrays)
+
+    def at(self, weights: Mapping[str, Array]) -> float:
+        """The mean of E over the batch, with these weights in place of the network's."""
+        cast = {name: as_dtype(self.network, np.asarray(w)) for name, w in weights.items()}
+        out = run(self.program, {**self.arrays, **self.network.kept, **cast}, self.sizes, self.hyper)
+        return float(np.mean(out[self.loss], dtype=np.float64))
+
+
+def first_rows(values: Mapping[str, Array], count: int) -> dict[str, Array]:
+    """The first samples of a batch, so that a picture of a large data set is drawn in seconds."""
+    return {name: array[:count] for name, array in values.items()}
+
+
+def listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "–"
