@@ -35,8 +35,10 @@ TOLERANCES = {COMPLEX: 1e-8, CENTRAL: 1e-5}
 DEFAULT_ENTRIES = 32
 # Rounding of a mean over samples and of the few sums before it, in units of eps times the sum of the magnitudes.
 ROUNDINGS = 32
-# E as typed and in its stable form agree to this, or the typed one has lost digits.
-SAME_LOSS = 1e-12
+# E as typed and in its stable form agree to this, or the typed one has lost digits. A difference quotient divides what
+# is lost by its step.
+SAME_LOSS = {COMPLEX: 1e-12, CENTRAL: 16 * EPS}
+NOISE_PROBES = 2
 # A gap between the slopes from both sides that is left when the step is halved is a kink; curvature halves with it.
 GAP_SHARE, GAP_KEPT = 1e-3, 0.8
 DIRECTION_STEPS = (1.0, 0.1, 0.01)
@@ -175,6 +177,7 @@ class _Check:
         self.value = self.loss.of(self.loss.base).real
         if not np.isfinite(self.value):
             raise DataError(say("check.loss_not_finite", loss=derivation.source.loss, came=self.value))
+        self.jitter = self._jitter() if self.method == CENTRAL else 0.0
         self.backward = _backward(derivation, point)
         self.codes = [self._codes(site, self.stable.base) for site in self.sites]
         self.kinks: list[Kink] = []
@@ -201,7 +204,7 @@ class _Check:
         typed = BatchLoss(self.derivation.source, self.point)
         first, second = typed.of(typed.base).real, self.stable.of(self.stable.base).real
         difference = abs(first - second)
-        if difference <= SAME_LOSS * max(typed.magnitude(), abs(second)):
+        if difference <= SAME_LOSS[self.method] * max(typed.magnitude(), abs(second)):
             return typed, None
         return self.stable, difference
 
@@ -265,7 +268,7 @@ class _Check:
         found: dict[tuple[str, int | None], None] = {}
         for site, here, left, right in zip(self.sites, self.codes, below, above, strict=True):
             for position in np.argwhere((left != here) | (right != here)):
-                found.setdefault(site.name(position, self.derivation.system.samples))
+                found.setdefault(site.name(position.tolist(), self.derivation.system.samples))
         return list(found)
 
     def _is_unnamed_kink(self, name: str, along: Array, step: float, left: float, right: float) -> bool:
@@ -280,8 +283,8 @@ class _Check:
 
     def _direction(self, name: str, gradient: Array, rng: np.random.Generator) -> Entry | None:
         """The slope along a random direction of length 1; None where every step crosses a kink."""
-        along = rng.normal(size=gradient.shape)
-        along = np.asarray(along / np.linalg.norm(along))
+        drawn: Array = np.asarray(rng.normal(size=gradient.shape))
+        along: Array = np.asarray(drawn / np.linalg.norm(drawn))
         derived = float(np.sum(gradient * along))
         if self.method == COMPLEX:
             numerical = self._complex(name, along)
@@ -301,8 +304,20 @@ class _Check:
         return abs(derived - numerical) / max(abs(derived), abs(numerical), rounding / self.tolerance, 1e-300)
 
     def _noise(self, step: float) -> float:
-        """The rounding of a difference quotient: the last digit of E over the step."""
-        return 4 * EPS * max(self.loss.magnitude(), abs(self.value)) / step
+        """The rounding of a difference quotient: that of E over the step."""
+        return 4 * self.jitter / step
+
+    def _jitter(self) -> float:
+        """How far rounding moves E: its last digit, or what moving a weight by its last digits does if that is more."""
+        rng = np.random.default_rng(self.options.seed)
+        found = EPS * max(self.loss.magnitude(), abs(self.value))
+        for parameter in self.derivation.system.parameters:
+            value = self.point.arrays[parameter.name]
+            for _ in range(NOISE_PROBES):
+                moved = self.loss.at(parameter.name, value * (1 + EPS * rng.integers(-4, 5, value.shape))).real
+                if np.isfinite(moved):
+                    found = max(found, abs(moved - self.value))
+        return found
 
     def _rounding(self, name: str) -> float:
         return float(self._magnitudes(name).max(initial=0)) * EPS * ROUNDINGS

@@ -59,7 +59,7 @@ class Site:
         """Which piece each entry lies on, as small whole numbers with one axis per index of `axes`."""
         expr = subtract(self.left, self.right) if self.over is None else compare("==", self.left, self.right)
         value = np.real(evaluate(expr, arrays, self.axes, sizes=sizes, scalars=scalars))
-        return np.nan_to_num(np.floor(value) if self.function == "floor" else np.sign(value))
+        return np.asarray(np.nan_to_num(np.floor(value) if self.function == "floor" else np.sign(value)))
 
     def name(self, position: Sequence[int], samples: str) -> tuple[str, int | None]:
         """("a_h[2] = 0", 5): what is equal at a position of the codes, and in which sample (None: in none)."""

@@ -21,7 +21,7 @@ FLOOR = EPS / 8  # an error of 0 has no place on a logarithmic axis: it stands h
 TOP = 300.0  # of the axis of errors: room for the words
 POINTS = 601
 REACH = 2.5  # how far to both sides of the point a function is drawn
-SECANTS = (2.0, 1.4, 0.8)
+SECANTS = (2.0, 1.0, 0.5)
 
 
 def gradient_error_picture(
@@ -59,9 +59,9 @@ def _error_figure(net: Network, entry: tuple[str, tuple[int, ...]], curve: np.nd
     figure = new_figure(7.2, 4.6)
     axes = figure.add_subplot()
     steps, errors = curve[:, 0], np.maximum(curve[:, 1:], FLOOR)
-    styles = ((FAINT, "--", "one_sided"), (POSITIVE, "-", "central"), (NEGATIVE, "-", "complex"))
+    styles = ((FAINT, "--", "check.one_sided"), (POSITIVE, "-", "check.central"), (NEGATIVE, "-", "check.complex"))
     for column, (colour, line, name) in enumerate(styles):
-        axes.loglog(steps, errors[:, column], color=colour, linestyle=line, linewidth=2, label=word(f"check.{name}"))
+        axes.loglog(steps, errors[:, column], color=colour, linestyle=line, linewidth=2, label=word(name))
     axes.axvline(CENTRAL_STEP, color=INK, linewidth=0.8, linestyle=":")
     axes.text(
         CENTRAL_STEP * 1.3,
