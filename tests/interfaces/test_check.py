@@ -103,6 +103,9 @@ def test_the_cost_of_both_ways(capsys):
         ([LOGISTIC, "--picture", "e.png", "--weight", "w[9]"], "out of range"),
         ([LOGISTIC, "--picture", "e.png", "--weight", "W"], "no parameter W"),
         ([LOGISTIC, "--seed", "-1"], "seed"),
+        ([LOGISTIC, "--weight", "w[0]"], "--picture"),
+        ([LOGISTIC, "--cost", "--picture", "e.png"], "--cost"),
+        ([LOGISTIC, "--data", "mnist", "--claim", "dE/db = p - t"], "--data"),
         ([EXAMPLES / "mlp.formula", "--data", "mnist", "--index", "9..0"], "backward"),
     ],
 )
@@ -111,6 +114,14 @@ def test_a_bad_request_is_one_line_and_exit_code_2(capsys, arguments, part):
     assert code == 2
     assert part in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_a_claim_is_checked(capsys):
+    assert call(capsys, "check", LOGISTIC, "--claim", "dE/dw[i] = (p - t)*x[i]")[0] == 0
+    assert call(capsys, "check", LOGISTIC, "--claim", "dE/dw[i] = (t - p)*x[i]")[0] == 1
+    code, _, err = call(capsys, "check", LOGISTIC, "--claim", "dE/dw[i] = (p -")
+    assert code == 2
+    assert err
 
 
 def test_it_speaks_korean(capsys):

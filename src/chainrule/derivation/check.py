@@ -181,6 +181,7 @@ class _Check:
         self.backward = _backward(derivation, point)
         self.codes = [self._codes(site, self.stable.base) for site in self.sites]
         self.kinks: list[Kink] = []
+        self.magnitudes: dict[str, Array] = {}
 
     def run(self, own: Arrays) -> GradientCheck:
         rows = tuple(self._row(p.name, own.get(p.name)) for p in self.derivation.system.parameters)
@@ -324,11 +325,13 @@ class _Check:
 
     def _magnitudes(self, name: str) -> Array:
         """The gradient with every term positive, Σ|δ||x|: where terms cancel, rounding goes by this."""
-        equation = self.derivation.gradient(name)
-        positive = {n: np.abs(a) for n, a in self.backward.items()}
-        axes = tuple(str(s) for s in equation.target.slots)
-        sizes, scalars = self.point.sizes, self.point.scalars
-        return np.abs(evaluate(equation.value, positive, axes, sizes=sizes, scalars=scalars))
+        if name not in self.magnitudes:
+            equation = self.derivation.gradient(name)
+            positive = {n: np.abs(a) for n, a in self.backward.items()}
+            axes = tuple(str(s) for s in equation.target.slots)
+            sizes, scalars = self.point.sizes, self.point.scalars
+            self.magnitudes[name] = np.abs(evaluate(equation.value, positive, axes, sizes=sizes, scalars=scalars))
+        return self.magnitudes[name]
 
 
 def _distance(own: Array, gradient: Array) -> float:

@@ -47,6 +47,7 @@ class CheckOptions:
 def check(path: Path, claims: Sequence[str], options: CheckOptions) -> int:
     """Check the gradients of a file, or claims about them; print what was found; the exit code."""
     try:
+        _refuse_contradictions(bool(claims), options)
         if claims:
             from chainrule.interfaces.claim import check_claims
 
@@ -57,10 +58,22 @@ def check(path: Path, claims: Sequence[str], options: CheckOptions) -> int:
         return REFUSED
 
 
+def _refuse_contradictions(claims: bool, options: CheckOptions) -> None:
+    """An option that would be passed over in silence is said. Raises: SettingError."""
+    given = {"--data": options.data, "--index": options.index, "--cost": options.cost, "--picture": options.picture}
+    beside = [flag for flag, value in given.items() if value]
+    if claims and beside:
+        raise SettingError(say("check.claim_alone", options=", ".join(beside)))
+    if options.cost and options.picture is not None:
+        raise SettingError(say("check.cost_or_picture"))
+    if options.weight is not None and options.picture is None:
+        raise SettingError(say("check.weight_of_picture"))
+
+
 def _check_gradients(path: Path, options: CheckOptions) -> int:
     if not 0 <= options.seed < 2**64:
         raise SettingError(say("training.seed", came=options.seed))
-    network, arrays = _what_to_check(path, options)
+    network, arrays = what_to_check(path, options)
     if options.cost:
         cost = network.why_backpropagation(arrays)
         click.echo(json.dumps(cost.to_dict()) if options.as_json else str(cost))
@@ -74,7 +87,7 @@ def _check_gradients(path: Path, options: CheckOptions) -> int:
     return AGREES if found.ok else DIFFERS
 
 
-def _what_to_check(path: Path, options: CheckOptions) -> tuple[Network, Mapping[str, Any]]:
+def what_to_check(path: Path, options: CheckOptions) -> tuple[Network, Mapping[str, Any]]:
     """The network with its weights, and the data."""
     if options.data is None and options.index is None:
         return _drawn(path, options.seed)
