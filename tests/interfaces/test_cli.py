@@ -416,11 +416,55 @@ def test_the_numpy_program_runs(capsys):
 def test_a_derivation_names_its_steps(capsys):
     code, out, _ = call(capsys, "derive", EXAMPLES / "digits.formula")
     assert code == 0
-    assert "δᵖₖ = pₖ − tₖ" in out.splitlines()
+    assert "δᵖₖ = ∂E/∂aᵖₖ = pₖ − tₖ" in out
     assert "(given of the data)" in out
-    _, one, _ = call(capsys, "derive", EXAMPLES / "digits.formula", "--of", "W1")
-    assert one.startswith("∂E/∂W1ᵢⱼ")
-    assert one.strip() in out
+    _, one, _ = call(capsys, "derive", EXAMPLES / "digits.formula", "--of", "W2")
+    assert "∂L/∂W2ⱼₖ" in one
+    assert "W1ᵢⱼ has" not in one
+    _, steps, _ = call(capsys, "derive", EXAMPLES / "digits.formula", "--steps")
+    assert "(Kronecker delta)" in steps and "(Kronecker delta)" not in out
+
+
+@pytest.mark.parametrize("form", ["markdown", "latex", "html"])
+def test_a_derivation_in_other_forms(capsys, form, tmp_path):
+    _, out, _ = call(capsys, "derive", EXAMPLES / "digits.formula", "--as", form)
+    assert {"markdown": "$$", "latex": r"\documentclass", "html": "<math"}[form] in out
+    suffix = {"markdown": ".md", "latex": ".tex", "html": ".html"}[form]
+    code, out, err = call(capsys, "derive", EXAMPLES / "digits.formula", "--out", tmp_path / f"page{suffix}")
+    assert (code, out) == (0, "")
+    assert "the page is in" in err
+    assert (tmp_path / f"page{suffix}").stat().st_size > 1000
+
+
+def test_an_explanation_with_numbers(capsys):
+    code, out, _ = call(
+        capsys, "explain", EXAMPLES / "digits.formula", "--data", "mnist", "--index", 3, "--weight", "W1[300, 7]"
+    )
+    assert code == 0
+    assert "The weight is W1[300, 7]" in out
+    assert "(difference quotient)" in out
+    assert "∂E/∂W1[300, 7]" in out
+    code, drawn, _ = call(capsys, "explain", EXAMPLES / "mlp.formula", "--seed", 1)  # numbers are drawn
+    assert code == 0
+    assert "(difference quotient)" in drawn
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--weight", "W9[1]"], "W9 is no parameter"),
+        (["--weight", "W1[784, 0]", "--data", "mnist"], "index i is 784, and goes from 0 to 783"),
+        (["--data", "mnist", "--index", "10000"], "10000"),
+        (["--sample", "9", "--data", "mnist"], "sample 9 does not exist"),
+        (["--out", "page.pdf"], "the suffix says the form"),
+        (["--out", "page.html", "--as", "latex"], "cannot be used together"),
+    ],
+)
+def test_an_explanation_asked_wrongly(capsys, arguments, message):
+    code, out, err = call(capsys, "explain", EXAMPLES / "digits.formula", *arguments)
+    assert (code, out) == (1, "")
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
 
 
 def test_the_data_sets(capsys):
@@ -429,7 +473,7 @@ def test_the_data_sets(capsys):
 
 # --- help and languages -----------------------------------------------------------------------------------------------
 
-COMMANDS = [[], ["train"], ["predict"], ["evaluate"], ["show"], ["derive"], ["datasets"]]
+COMMANDS = [[], ["train"], ["predict"], ["evaluate"], ["show"], ["derive"], ["explain"], ["datasets"]]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)

@@ -13,6 +13,7 @@ from chainrule.derivation import rules
 from chainrule.derivation.adjoint import Adjoint, Derivation
 from chainrule.derivation.rules import Step
 from chainrule.formula.expr import (
+    ZERO,
     Add,
     Delta,
     Element,
@@ -20,7 +21,7 @@ from chainrule.formula.expr import (
     Mul,
     Reduction,
     Slot,
-    add,
+    Where,
     base_index,
     fresh_index,
     index_names,
@@ -85,8 +86,8 @@ def _factor(of: str, local: Step, multiply: Step, samples: str) -> Factor:
         index, other = common
         if base_index(index) == samples:  # one sample: nothing of another is in it
             steps = tuple(_at(step, {index: other}) for step in steps)
-        value = _without(value, index, other)
         renamed: dict[str, Slot] = {index: other}
+        value = substitute(value, renamed)  # the delta of the two is 1 now
         shown, outer = (_element(e, renamed) for e in (shown, outer))
         summed = tuple(i for i in summed if i != index)
     consumer = shown.tensor[1 : -len(f"_d{of}")]
@@ -104,29 +105,35 @@ def _element(element: Element, renamed: dict[str, Slot]) -> Element:
     return new
 
 
-def _terms(value: Expr) -> tuple[Expr, ...]:
-    return value.terms if isinstance(value, Add) else (value,)
+def common_deltas(value: Expr) -> dict[object, Delta] | None:
+    """The Kronecker deltas that are a factor of all of `value`, by key; None for 0, which has every factor."""
+    match value:
+        case Delta():
+            return {key(value): value}
+        case Mul(factors):
+            found = [common_deltas(f) for f in factors]
+            return {k: d for deltas in found for k, d in (deltas or {}).items()}
+        case Add(terms):
+            return _shared([common_deltas(t) for t in terms])
+        case Where(_, yes, no):
+            return _shared([common_deltas(yes), common_deltas(no)])
+    return None if value == ZERO else {}
 
 
-def _deltas(term: Expr) -> list[Delta]:
-    return [f for f in (term.factors if isinstance(term, Mul) else (term,)) if isinstance(f, Delta)]
+def _shared(parts: list[dict[object, Delta] | None]) -> dict[object, Delta] | None:
+    known = [p for p in parts if p is not None]
+    if not known:
+        return None
+    return {k: d for k, d in known[0].items() if all(k in other for other in known[1:])}
 
 
 def _common_delta(value: Expr, summed: tuple[str, ...]) -> tuple[str, Slot] | None:
     """An index that is summed over and that a delta of every term sets to something else: (index, else)."""
-    terms = _terms(value)
-    for delta in _deltas(terms[0]):
-        if not all(any(key(d) == key(delta) for d in _deltas(t)) for t in terms[1:]):
-            continue
+    for delta in (common_deltas(value) or {}).values():
         for own, other in ((delta.left, delta.right), (delta.right, delta.left)):
             if isinstance(own, str) and own in summed:
                 return own, other
     return None
-
-
-def _without(value: Expr, index: str, other: Slot) -> Expr:
-    """`value` where `index` is `other`: deltas of the two are 1."""
-    return add(*(mul(substitute(t, {index: other})) for t in _terms(value)))
 
 
 def _summed(indices: tuple[str, ...], body: Expr) -> Expr:

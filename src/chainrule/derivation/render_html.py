@@ -129,5 +129,6 @@ def mathml(latex: str) -> str:
     latex = re.sub(r"\\!", "", latex).replace(r"\lvert ", r"|").replace(r" \rvert", r"|")
     latex = re.sub(r"\\operatorname\{((?:\w+\\_)+\w+)\}", lambda m: rf"\mathrm{{{m[1]}}}", latex)
     latex = re.sub(r"(\\ln) (?=[a-zA-Z\\])", r"\1 \\, ", latex)
+    latex = latex.replace(r"\begin{cases} [", r"\begin{cases} {}[")  # no alignment
     text: str = convert(latex, display="block")
     return text.replace('display="block"', 'displaystyle="true"', 1)

@@ -155,6 +155,9 @@ class _Terminal:
         edge = min(max(map(columns, lefts), default=0), self.width // 3)
         for left, line in zip(lefts, lines, strict=True):
             sign = UnicodePieces.signs[line.sign.kind]
+            if columns(left) > self.width // 2:  # the formula that something is said of, then what is said
+                yield from (f"  {row}" for row in broken(left, self.width - 2))
+                left = ""
             head = f"  {left}{' ' * (edge - columns(left))} {sign} "
             note = self.pieces.text(line.note)
             body = broken(self.pieces.text(line.right), max(20, self.width - columns(head)))

@@ -38,7 +38,9 @@ from chainrule.formula.evaluate import Array, evaluate
 from chainrule.formula.expr import Element, Symbol
 from chainrule.formula.system import System
 from chainrule.messages import say
+from chainrule.program.instructions import Program
 from chainrule.program.interpret import run
+from chainrule.training.stepping import starting_state
 
 if TYPE_CHECKING:
     from chainrule.training.network import Network
@@ -158,13 +160,13 @@ class _Explainer:
         return self.values[self.derivation.adjoint(name).equation.target.tensor]
 
     def _quotient(self, name: str, place: tuple[int, ...]) -> float:
-        """(L(q + h) - L(q - h)) / 2h; of a quantity of one sample times N, as its adjoint is of that sample's loss."""
+        """(L(q + h) - L(q - h)) / 2h; times N where the adjoint is that of one sample's loss (see adjoint.py)."""
         value = float(self.values[name][place])
         step = np.finfo(np.float64).eps ** (1 / 3) * max(1.0, abs(value))
         high, low = (self._loss(self._forward(self.given, (name, place, s))) for s in (step, -step))
         loss = self.derivation.source.loss
-        sampled = loss is not None and self.system.is_sampled(loss) and self.system.is_sampled(name)
-        return (high - low) / (2 * step) * (self.rows if sampled else 1)
+        of_one = loss is not None and self.system.is_sampled(loss) and self.system.tensors[name].role != "parameter"
+        return (high - low) / (2 * step) * (self.rows if of_one else 1)
 
     # --- where to look
 
@@ -287,10 +289,10 @@ class _Explainer:
         yield Text((say("pages.numbers_together"),))
         yield self._new_loss(predicted, together)
 
-    def _for_program(self, program: object) -> dict[str, Array]:
-        """What the program reads: data, parameters, and states that begin at 0 where the network has none."""
-        kept = {n: a.astype(np.float64) for n, a in self.network.kept.items()}
-        return {**kept, **self.given}
+    def _for_program(self, program: Program) -> dict[str, Array]:
+        """What the program reads: data, parameters and states."""
+        kept = starting_state(self.network, program, self.sizes)
+        return {**{n: a.astype(np.float64) for n, a in kept.items()}, **self.given}
 
     def _new_loss(self, predicted: float, given: Mapping[str, Array]) -> Table:
         true = self._loss(self._forward(given))

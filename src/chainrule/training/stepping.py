@@ -51,7 +51,7 @@ def step_through(
     rows = len(next(iter(arrays.values()))) if arrays else 1
     sizes = {**network.sizes, program.samples: rows}
     cast = {n: a.astype(network.dtype, copy=False) if a.dtype.kind != "i" else a for n, a in arrays.items()}
-    state = {**cast, **_started(network, program, sizes)}
+    state = {**cast, **starting_state(network, program, sizes)}
     phase = {id(i): name for name in PHASES for i in getattr(program, name)}
     known = dict(state)
     for instruction, result in run_events(program, state, sizes, hyper):
@@ -62,8 +62,8 @@ def step_through(
         )
 
 
-def _started(network: Network, program: Program, sizes: Mapping[str, int]) -> dict[str, Array]:
-    """Parameters, and the states of the update rule, which begin at 0."""
+def starting_state(network: Network, program: Program, sizes: Mapping[str, int]) -> dict[str, Array]:
+    """Parameters, and the states of the update rule, which begin at 0 where training has not begun."""
     kept = dict(network.kept)
     for tensor in program.kept:
         if tensor.name not in kept:
