@@ -98,7 +98,7 @@ class Row:
         return all(e.error <= self.tolerance for e in found)  # a NaN is not
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GradientCheck:
     """The gradient check of one network at one point. `print` it, or ask `.ok`, `.largest`, `.rows`, `.kinks`.
 
@@ -154,6 +154,9 @@ class GradientCheck:
                 for k in self.kinks
             ],
         }  # fmt: skip
+
+    def __repr__(self) -> str:
+        return str(self)  # what an interactive session shows
 
     def __str__(self) -> str:
         parts = [self._head(), "", *self._table()]

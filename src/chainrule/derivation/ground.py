@@ -49,7 +49,7 @@ class Approach:
     linear_error: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GroundUp:
     """f at a point, from its average rate of change to its linear approximation. `print` it, or ask.
 
@@ -90,6 +90,9 @@ class GroundUp:
         result = str(self.derived)
         head = {"formula": self.text, "by": self.by, "at": self.at, "value": self.value}
         return {**head, "derivative": result, "slope": self.slope, "rows": rows}
+
+    def __repr__(self) -> str:
+        return str(self)  # what an interactive session shows
 
     def __str__(self) -> str:
         parts = [self._head(), "", *self._rate(), "", *self._limit(), "", *self._rules(), "", *self._linear()]

@@ -35,7 +35,7 @@ STEP = 1e-3  # of a difference quotient whose value nobody looks at
 UNITS = ((86_400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Cost:
     """What all derivatives of a batch's loss cost both ways. `print` it; `measured` is False where the time of the
     difference quotients is that of one forward pass times their number.
@@ -83,6 +83,9 @@ class Cost:
         )
         times = ("forward_seconds", "backward_seconds", "quotient_seconds", "measured", "time_ratio")
         return {name: getattr(self, name) for name in (*names, *times)}
+
+    def __repr__(self) -> str:
+        return str(self)  # what an interactive session shows
 
     def __str__(self) -> str:
         how = say("check.cost_measured") if self.measured else say("check.cost_extrapolated")
