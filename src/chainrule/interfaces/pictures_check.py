@@ -92,6 +92,7 @@ def _error_figure(net: Network, entry: tuple[str, tuple[int, ...]], curve: np.nd
     )
     axes.set_ylim(FLOOR / 3, max(TOP, float(np.nanmax(errors[np.isfinite(errors)]))))
     axes.set_xlim(steps.min(), steps.max())
+    axes.tick_params(labelfontfamily="DejaVu Sans")  # fonts with Hangul have no minus for the powers of ten
     axes.set_xlabel(word("check.step_axis"))
     axes.set_ylabel(word("check.error_axis"))
     axes.set_title(word("check.error_title", loss=net.system.loss, weight=entry_text(*entry)), fontsize=12)
@@ -137,20 +138,17 @@ def _derivative_figure(found: GroundUp) -> Any:
     above.plot(x, values, color=POSITIVE, linewidth=2.4, label=f"f({found.by}) = {printer.text(found.typed)}")
     for epsilon, strength in zip(SECANTS, (0.35, 0.55, 0.75), strict=True):
         _secant(above, found, x, epsilon, strength)
-    tangent = word("check.tangent", slope=f"{found.slope:.4g}")
+    tangent = word("check.tangent", slope=_number(found.slope))
     above.plot(x, found.linear(x), color=NEGATIVE, linewidth=2, label=tangent)
     above.plot([found.at], [found.value], "o", color=INK, markersize=6, zorder=5)
     low, high = _limits(values)
     above.set_ylim(low, high)
     result = printer.text(found.derived.result)
     below.plot(x, slopes, color=POSITIVE, linewidth=2.4, label=f"f′({found.by}) = {result}")
-    below.plot([found.at], [found.slope], "o", color=NEGATIVE, markersize=7, zorder=5)
+    here = f"f′({found.at:g}) = {_number(found.slope)}"
+    below.plot([found.at], [found.slope], "o", color=NEGATIVE, markersize=7, zorder=5, label=here)
     below.axhline(0, color=FAINT, linewidth=0.8)
     below.set_ylim(*_limits(slopes))
-    below.annotate(
-        f"f′({found.at:g}) = {found.slope:.4g}", (found.at, found.slope), xytext=(8, -14), textcoords="offset points",
-        fontsize=10, color=INK,
-    )  # fmt: skip
     below.set_xlabel(found.by)
     for axes in (above, below):
         axes.grid(color=GRID, linewidth=0.6)
@@ -167,11 +165,15 @@ def _secant(axes: Any, found: GroundUp, x: np.ndarray[Any, Any], epsilon: float,
     if not np.isfinite(value):
         return
     rate = (value - found.value) / epsilon
-    label = word("check.secant", epsilon=f"{epsilon:g}", rate=f"{rate:.4g}")
+    label = word("check.secant", epsilon=f"{epsilon:g}", rate=_number(rate))
     axes.plot(
         x, found.value + rate * (x - found.at), color=INK, alpha=strength, linewidth=1, linestyle="--", label=label
     )
     axes.plot([end], [value], "o", color=INK, alpha=strength, markersize=4)
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}".replace("-", "−")
 
 
 def _drawable(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -182,6 +184,6 @@ def _drawable(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def _limits(values: np.ndarray[Any, Any]) -> tuple[float, float]:
     """The range to show: nearly all values, so that a pole does not flatten the rest."""
     finite = values[np.isfinite(values)]
-    low, high = (float(q) for q in np.quantile(finite, (0.02, 0.98))) if len(finite) else (0.0, 1.0)
-    room = 0.25 * (high - low) or 1.0
+    low, high = (float(q) for q in np.quantile(finite, (0.08, 0.92))) if len(finite) else (0.0, 1.0)
+    room = 0.3 * (high - low) or 1.0
     return low - room, high + room
