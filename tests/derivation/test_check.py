@@ -253,6 +253,9 @@ def test_relu_at_zero_is_a_kink_with_its_unit_and_its_sample():
     assert kink.right == pytest.approx(2 / 3, rel=1e-6)
     assert kink.derived == pytest.approx(1 / 3)
     assert "a_h[1] = 0 in sample 1" in str(found)
+    assert found.row("W1").direction is not None
+    assert found.row("b1").direction is None  # every direction moves b1[1]
+    assert "without a kink on its way: b1" in str(found)
 
 
 def test_a_weight_that_does_not_move_the_unit_at_its_kink_is_compared():
@@ -386,7 +389,13 @@ def test_bad_requests_get_one_line():
 
 @pytest.mark.parametrize(
     ("text", "part"),
-    [("W1[0, 9]", "0 to 3"), ("W1[0]", r"W1\[i, j\]"), ("V[0]", "no parameter V"), ("W1[i, j]", "names no"), ("", "names no")],
+    [
+        ("W1[0, 9]", "0 to 3"),
+        ("W1[0]", r"W1\[i, j\]"),
+        ("V[0]", "no parameter V"),
+        ("W1[i, j]", "names no"),
+        ("", "names no"),
+    ],
 )
 def test_an_entry_that_does_not_exist(text, part):
     system = parse_system(TWO_LAYERS, vocabulary())

@@ -179,9 +179,12 @@ class GradientCheck:
     def _beside(self) -> list[str]:
         directions = [f"{r.parameter}{GLUE}{small(r.direction.error)}" for r in self.rows if r.direction is not None]
         own = [f"{r.parameter}{GLUE}{small(r.own_error)}" for r in self.rows if r.own_error is not None]
+        crossing = [r.parameter for r in self.rows if r.direction is None]
         lines = []
         if directions:
             lines.append(say("check.directions", errors=", ".join(directions)))
+        if crossing:
+            lines.append(say("check.no_direction", parameters=", ".join(crossing)))
         if own:
             lines.append(say("check.own", dtype=self.dtype or "float32", errors=", ".join(own)))
         if self.typed_error is not None:
