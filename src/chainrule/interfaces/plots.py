@@ -189,6 +189,14 @@ def diverging() -> Any:
     return LinearSegmentedColormap.from_list("orange_blue", ends)
 
 
+@cache
+def rising() -> Any:
+    """The colours of what has no sign: white to blue."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("blues", ["#ffffff", "#d3e4f5", "#7fb0de", POSITIVE])
+
+
 def word(key: str, **values: object) -> str:
     """A text of a picture: in the user's language, or in English where no font here can draw Hangul."""
     chapter, _, name = key.partition(".")

@@ -28,6 +28,7 @@ from chainrule.interfaces.plots import (
 from chainrule.messages import say
 from chainrule.training.network import Network
 
+LIGHT = 2.6  # the scale is so much wider than the values, so that the points stand out on them
 STEPS = 161  # points of the plane along each axis
 AROUND = 0.18  # of the data's width, on each side
 SQUARE = np.array([[0.0, 0.0], [1.0, 1.0]])  # the plane where there are no data: around the corners of two bits
@@ -204,7 +205,7 @@ def _height(outputs: Array) -> tuple[Array, float]:
 
 def _draw(network: Network, plane: Plane, points: Array | None, targets: Array | None, title: str) -> Any:
     outputs = _outputs(network, plane)
-    figure, axes = _axes(network, plane)
+    figure, axes = _axes(network, plane, bar=len(outputs) <= 2)
     if len(outputs) > 2:
         _fill_classes(axes, plane, outputs)
     else:
@@ -215,9 +216,11 @@ def _draw(network: Network, plane: Plane, points: Array | None, targets: Array |
     return figure
 
 
-def _axes(network: Network, plane: Plane) -> tuple[Any, Any]:
-    figure = new_figure(5.6, 4.6)
-    axes = figure.subplots()
+def _axes(network: Network, plane: Plane, *, bar: bool = False) -> tuple[Any, Any]:
+    # Fixed places: from frame to frame nothing moves but the boundary.
+    width = 5.6 if bar else 4.9
+    figure = new_figure(width, 4.6, layout=None)
+    axes = figure.add_axes((0.7 / width, 0.12, 4.0 / width, 0.78))
     axes.set_xlim(plane.horizontal[0], plane.horizontal[-1])
     axes.set_ylim(plane.vertical[0], plane.vertical[-1])
     formulas = Formulas.of(network.system)
@@ -236,26 +239,19 @@ def _fill_sides(figure: Any, axes: Any, plane: Plane, outputs: Array, name: str,
     drawn = axes.imshow(
         surface,
         cmap=diverging(),
-        vmin=level - 1.5 * reach,  # light, so that the points stand out
-        vmax=level + 1.5 * reach,
+        vmin=level - LIGHT * reach,
+        vmax=level + LIGHT * reach,
         extent=(plane.horizontal[0], plane.horizontal[-1], plane.vertical[0], plane.vertical[-1]),
         origin="lower",
         aspect="auto",
         interpolation="bilinear",
     )
     _contour(axes, plane, surface, level, colors=[INK], linewidths=1.8)
-    bar = figure.colorbar(drawn, ax=axes, boundaries=np.linspace(surface.min(), surface.max() + 1e-9, 200))
+    bar = figure.colorbar(drawn, cax=figure.add_axes((0.86, 0.12, 0.035, 0.76)))
     bar.outline.set_visible(False)
-    bar.locator = _few_ticks()
-    bar.update_ticks()
+    bar.ax.set_ylim(surface.min(), max(surface.max(), surface.min() + 1e-9))
     bar.ax.tick_params(labelsize=8)
     bar.ax.set_title(formulas.quantity(name), fontsize=11, color=INK)
-
-
-def _few_ticks() -> Any:
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(5)
 
 
 def _fill_classes(axes: Any, plane: Plane, outputs: Array) -> None:
@@ -268,7 +264,8 @@ def _fill_classes(axes: Any, plane: Plane, outputs: Array) -> None:
     style = {"cmap": ListedColormap(light), "vmin": -0.5, "vmax": count - 0.5, "interpolation": "nearest"}
     axes.imshow(classes, extent=extent, origin="lower", aspect="auto", **style)
     for k in range(count):
-        _contour(axes, plane, (classes == k).astype(float), 0.5, colors=[INK], linewidths=1.2)
+        others = np.delete(outputs, k, axis=0).max(axis=0)
+        _contour(axes, plane, outputs[k] - others, 0.0, colors=[INK], linewidths=1.2)
 
 
 def _contour(axes: Any, plane: Plane, surface: Array, level: float, **style: Any) -> None:
@@ -289,7 +286,9 @@ def _draw_points(axes: Any, points: Array | None, targets: Array | None) -> None
         own = points[classes == k]
         colour, marker = CLASS_COLOURS[k % len(CLASS_COLOURS)], MARKERS[k % len(MARKERS)]
         label = word("pictures.class", number=k)
-        axes.scatter(own[:, 0], own[:, 1], color=colour, marker=marker, edgecolors="white", label=label, zorder=4, **style)
+        axes.scatter(
+            own[:, 0], own[:, 1], color=colour, marker=marker, edgecolors="white", label=label, zorder=4, **style
+        )
     axes.legend(fontsize=8, framealpha=0.9, loc="upper right")
 
 

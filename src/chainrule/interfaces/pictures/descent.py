@@ -19,7 +19,7 @@ from chainrule.formula.expr import Element, Expr, Symbol, elements, symbols, tra
 from chainrule.formula.mathprint import MathPrinter
 from chainrule.formula.parse import parse_expression
 from chainrule.formula.typeset import Latex, Unicode
-from chainrule.interfaces.pictures.mathtext import fitted, math_text, short_number
+from chainrule.interfaces.pictures.mathtext import fitted, math_text
 from chainrule.interfaces.plots import GRID, INK, NEGATIVE, POSITIVE, fonts, new_figure, word
 from chainrule.messages import say
 from chainrule.training.vocabulary import Rule, hyper_name, update_rule, vocabulary
@@ -114,7 +114,7 @@ def descent(
     the curvature at the start; several rules each with the good one. Two variables are drawn as a map.
     Raises: FormulaError unless the formula has one or two variables; NotDifferentiable; SettingError.
     Example: a local minimum, without and with momentum:
-    `descent("x**4/4 - x**3/3 - x**2 + 0.5*x", -2, optimizers=("gradient_descent", "momentum"), learning_rates=0.03)`
+    `descent("x**4/4 - x**3/3 - x**2 + 0.5*x", -2, optimizers=("gradient_descent", "momentum"), learning_rates=0.05)`
     """
     function = surface(formula)
     first = _first_point(function, start)
@@ -124,6 +124,9 @@ def descent(
     if not 1 <= len(rules) <= 8:
         raise SettingError(say("pictures.panels", came=len(rules), high=8))
     paths = [_walk(function, first, rule, _whole_steps(steps)) for rule in rules]
+    if learning_rates is None and len(names) == 1:
+        for rule, size in zip(rules, _rate_words(), strict=True):
+            rule.size = size
     with fonts():
         draw = _draw_curves if len(function.variables) == 1 else _draw_maps
         return draw(function, rules, paths)
@@ -143,6 +146,7 @@ class _Rule:
         if learning_rate is not None:
             values[hyper_name("eta", values)] = float(learning_rate)
         self.values = values
+        self.size = ""  # a word for the learning rate, where it was chosen for the picture
 
     @property
     def rate(self) -> float | None:
@@ -206,7 +210,11 @@ def _rates(
         return rates
     curvature = _curvature(function, start)
     factors = (TOO_SMALL, GOOD, TOO_LARGE) if rules == 1 else (GOOD,)
-    return [float(f"{factor / curvature:.2g}") for factor in factors]
+    return [float(f"{factor / curvature:.3g}") for factor in factors]
+
+
+def _rate_words() -> tuple[str, str, str]:
+    return word("pictures.rate_small"), word("pictures.rate_good"), word("pictures.rate_large")
 
 
 def _curvature(function: Surface, start: Array) -> float:
@@ -248,6 +256,9 @@ def _draw_curves(function: Surface, rules: Sequence[_Rule], paths: Sequence[Arra
     low, high = _window(function, paths)
     x = np.linspace(low[0], high[0], CURVE_POINTS)
     y = function.value(x)
+    seen = np.concatenate([path[(path[:, 0] >= low[0]) & (path[:, 0] <= high[0]), 0] for path in paths])
+    bottom, top = float(np.nanmin(y)), float(function.value(seen).max())
+    room = 0.08 * (top - bottom or 1.0)
     figure, panels = _panels(function, len(rules))
     for axes, rule, path in zip(panels, rules, paths, strict=True):
         axes.plot(x, y, color=INK, linewidth=1.6)
@@ -255,11 +266,10 @@ def _draw_curves(function: Surface, rules: Sequence[_Rule], paths: Sequence[Arra
         _draw_stops(axes, path[:, 0], function.value(path[:, 0]))
         _number_stops(axes, path[:, 0], function.value(path[:, 0]), (low[0], high[0]))
         axes.set_xlim(low[0], high[0])
-        room = 0.08 * (float(y.max() - y.min()) or 1.0)
-        axes.set_ylim(y.min() - room, y.max() + room)
+        axes.set_ylim(bottom - room, top + 2 * room)
         axes.grid(color=GRID, linewidth=0.6)
         axes.set_xlabel(_printed(Symbol(function.variables[0])), fontsize=12)
-        _title(axes, function, rule, path, float(y.min()), len(paths[0]))
+        _title(axes, function, rule, path, bottom, len(paths[0]))
     return figure
 
 
@@ -293,7 +303,8 @@ def _panels(function: Surface, count: int) -> tuple[Any, list[Any]]:
         axes.tick_params(labelsize=8)
     for axes in panels[count:]:
         axes.set_axis_off()
-    left = math_text(f"f = {Latex().text(function.expr)}", f"f = {Unicode().text(function.expr)}")
+    of = f"f({', '.join(function.variables)})"
+    left = math_text(f"{of} = {Latex().text(function.expr)}", f"{of} = {Unicode().text(function.expr)}")
     text, size = fitted(left, width - 0.4, 13)
     figure.suptitle(text, fontsize=size, color=INK)
     return figure, panels[:count]
@@ -308,22 +319,21 @@ def _draw_stops(axes: Any, x: Array, y: Array) -> None:
 
 
 def _number_stops(axes: Any, x: Array, y: Array, window: tuple[float, float]) -> None:
-    """The first few stops by their numbers, as long as they stand apart."""
-    last = None
+    """The first few stops by their numbers, up to one that stands too close to the one before."""
+    last = float(x[0])
     for number in range(1, min(5, len(x))):
-        if not window[0] < x[number] < window[1]:
-            continue
-        if last is None or abs(x[number] - last) > 0.06 * (window[1] - window[0]):
-            axes.annotate(
-                str(number), (x[number], y[number]), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8,
-                color="#8a4200",
-            )
-            last = x[number]
+        apart = abs(x[number] - last) > 0.06 * (window[1] - window[0])
+        if not apart or not window[0] < x[number] < window[1]:
+            return
+        place = {"xy": (x[number], y[number]), "xytext": (0, 7), "textcoords": "offset points"}
+        axes.annotate(str(number), **place, ha="center", fontsize=8, color="#8a4200")
+        last = x[number]
 
 
 def _title(axes: Any, function: Surface, rule: _Rule, path: Array, lowest: float, longest: int) -> None:
     steps = max(longest, len(path)) - 1
-    rate = "" if rule.rate is None else f"$\\eta$ = {short_number(rule.rate)}"
+    rate = "" if rule.rate is None else f"$\\eta$ = {rule.rate:g}"
+    rate += f", {rule.size}" if rule.size else ""
     name = "" if rule.name == PLAIN else f"{rule.name.replace('_', ' ')}, "
     axes.set_title(f"{name}{rate}\n{verdict(function, path, steps, lowest)}", fontsize=10, color=INK)
 
@@ -352,12 +362,13 @@ def _window(function: Surface, paths: Sequence[Array]) -> tuple[Array, Array]:
 
 
 def _with_lower_minimum(function: Surface, low: Array, high: Array, reached: float) -> tuple[Array, Array]:
-    """The interval, widened to a minimum near it that lies lower than what the paths reached."""
-    width = float(high[0] - low[0]) or 1.0
-    x = np.linspace(low[0] - 2 * width, high[0] + 2 * width, 5 * CURVE_POINTS)
+    """The interval, widened to the nearest minimum that lies lower than what the paths reached."""
+    reach = 2 * max(float(high[0] - low[0]), abs(float(low[0])), abs(float(high[0])), 1.0)
+    x = np.linspace(low[0] - reach, high[0] + reach, 5 * CURVE_POINTS)
     y = np.where(np.isfinite(values := function.value(x)), values, np.inf)
-    best = int(y.argmin())
-    is_inside = 0 < best < len(x) - 1
-    if not is_inside or y[best] > reached - 0.02 * max(abs(reached), 1e-3):
+    is_minimum = np.r_[False, (y[1:-1] < y[:-2]) & (y[1:-1] <= y[2:]), False]
+    lower = x[is_minimum & (y < reached - 0.02 * max(abs(reached), 1e-3))]
+    if not len(lower):
         return low, high
-    return np.minimum(low, x[best]), np.maximum(high, x[best])
+    nearest = lower[np.abs(lower - (low[0] + high[0]) / 2).argmin()]
+    return np.minimum(low, nearest), np.maximum(high, nearest)

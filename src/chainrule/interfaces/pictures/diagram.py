@@ -15,7 +15,7 @@ import numpy as np
 from chainrule.errors import SettingError
 from chainrule.formula.evaluate import Array
 from chainrule.interfaces.pictures.graph import Connection, Graph, Layer, network_graph
-from chainrule.interfaces.pictures.mathtext import Formulas, fitted, short_number
+from chainrule.interfaces.pictures.mathtext import Formulas, fitted, label_points, short_number
 from chainrule.interfaces.pictures.samples import bound, forward, image_of, own_indices, rows_in
 from chainrule.interfaces.plots import FAINT, INK, NEGATIVE, POSITIVE, diverging, fonts, new_figure, word
 from chainrule.messages import say
@@ -306,9 +306,7 @@ class Diagram:
     def _route(self, start: Point, end: Point) -> list[Point]:
         """A straight line; where a neuron of a column between stands in its way, an arc around that column."""
         between = [
-            point
-            for (layer, place), point in self.at.items()
-            if start[0] < point[0] < end[0] and place is not None
+            point for (layer, place), point in self.at.items() if start[0] < point[0] < end[0] and place is not None
         ]
         if not any(_distance(point, start, end) < RADIUS + 0.06 for point in between):
             return [start, end]
@@ -341,7 +339,9 @@ class Diagram:
                 axes.text(x, y, "⋮", ha="center", va="center", fontsize=18, color=INK)
                 continue
             number = None if numbers is None else float(numbers[place])
-            self._draw_neuron(axes, (x, y), self._neuron_label(layer, place, look), number, largest, look.is_lit(layer.name))
+            self._draw_neuron(
+                axes, (x, y), self._neuron_label(layer, place, look), number, largest, look.is_lit(layer.name)
+            )
             if layer.name in look.targets:
                 self._draw_target(axes, (x, y), layer, place, look.targets[layer.name])
         if layer.shape:
@@ -353,22 +353,19 @@ class Diagram:
         indices = self.graph.system.tensors[layer.name].indices
         return self.formulas.element(look.labels.get(layer.name, layer.name), indices, _where(layer, place))
 
-    def _draw_neuron(
-        self, axes: Any, at: Point, label: str, number: float | None, largest: float, lit: bool
-    ) -> None:
+    def _draw_neuron(self, axes: Any, at: Point, label: str, number: float | None, largest: float, lit: bool) -> None:
         from matplotlib.patches import Circle
 
         colour = "white" if number is None else neuron_colour(number, largest)
         edge = INK if lit else FAINT
-        axes.add_patch(Circle(at, RADIUS, facecolor=colour, edgecolor=edge, linewidth=1.4 if lit else 0.8, zorder=3))
+        # Not add_patch, which measures each circle to set limits that are set already.
+        axes.add_artist(Circle(at, RADIUS, facecolor=colour, edgecolor=edge, linewidth=1.4 if lit else 0.8, zorder=3))
         ink = INK if lit else "#6b7280"
         style = {"ha": "center", "va": "center", "color": ink, "zorder": 4}
         if number is None:
-            text, size = fitted(label, 1.7 * RADIUS, 11)
-            axes.text(*at, text, fontsize=size, **style)
+            axes.text(*at, label, fontsize=label_points(label, 1.7 * RADIUS, 11), **style)
             return
-        text, size = fitted(label, 1.35 * RADIUS, 8)
-        axes.text(at[0], at[1] + 0.1, text, fontsize=size, **style)
+        axes.text(at[0], at[1] + 0.1, label, fontsize=label_points(label, 1.35 * RADIUS, 8), **style)
         axes.text(at[0], at[1] - 0.07, short_number(number), fontsize=8.5, **style)
 
     def _draw_target(self, axes: Any, at: Point, layer: Layer, place: int, target: Target) -> None:
@@ -408,7 +405,7 @@ class Diagram:
         width = 1.4 if look.loss_lit else 0.8
         box = FancyBboxPatch(corner, 0.72, 0.54, boxstyle=style, facecolor="#f3f4f6", edgecolor=edge, linewidth=width)
         box.set_zorder(3)
-        axes.add_patch(box)
+        axes.add_artist(box)
         name = self.formulas.quantity(loss)
         style_of_text = {"ha": "center", "va": "center", "color": INK, "zorder": 4}
         axes.text(x, y + (0.1 if look.loss else 0), name, fontsize=11, **style_of_text)
@@ -497,4 +494,3 @@ def _arc(start: Point, end: Point, summit: float) -> list[Point]:
     x = (1 - s) ** 3 * start[0] + 3 * s * (1 - s) ** 2 * (start[0] + third) + 3 * s**2 * (1 - s) * (end[0] - third)
     y = (1 - s) ** 3 * start[1] + 3 * s * (1 - s) * control + s**3 * end[1]
     return list(zip((x + s**3 * end[0]).tolist(), y.tolist(), strict=True))
-

@@ -52,7 +52,7 @@ def flow_frames(
     Raises: DataError, SettingError, ShapeError; NotDifferentiable where the loss has no gradient.
     """
     with fonts():
-        flow = _Flow(network, bound(network, x, t), sample, neurons=neurons, columns=columns)
+        flow = _Flow(network, bound(network, x, t, complete=True), sample, neurons=neurons, columns=columns)
         looks = [*flow.forward(), *flow.backward(), *flow.update(optimizer, learning_rate)]
         diagram = flow.diagram_for(looks)
         return [diagram.draw(look) for look in looks]
@@ -186,7 +186,7 @@ class _Flow:
         own = [u for u in network.system.updates if isinstance(u.target, Element)]
         is_covered = {u.target.tensor for u in own if isinstance(u.target, Element)} >= set(new)
         lines = [self.formulas.line(u) for u in (own if is_covered else [*own, *rule.lines])]
-        gradients = [] if self.derivation is None else [self.derivation.gradient(p) for p in new]
+        gradients = [] if self.derivation is None else [self.derivation.gradient(p) for p in list(new)[:CAPTIONS]]
         captions = [self._new_loss(new), *lines[:2], *(self.formulas.line(g) for g in gradients)]
         yield Look(
             numbers=self.numbers,
@@ -209,7 +209,9 @@ class _Flow:
         columns = self.graph.columns
         return [columns[c] for c in self.shown_columns if c is not None]
 
-    def _joined(self, *, sources: list[str] | None = None, targets: list[str] | None = None) -> frozenset[tuple[str, str]]:
+    def _joined(
+        self, *, sources: list[str] | None = None, targets: list[str] | None = None
+    ) -> frozenset[tuple[str, str]]:
         return frozenset(
             (c.source, c.target)
             for c in self.graph.connections
@@ -239,5 +241,3 @@ class _Flow:
 
 def _declared(system: System, name: str) -> list[str]:
     return [n for n in system.depends_on(name) if system.tensors[n].role != "computed"]
-
-

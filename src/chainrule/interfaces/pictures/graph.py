@@ -126,6 +126,8 @@ class _Reader:
             members[-1]: Layer(members[-1], tuple(members), columns[members[-1]], self._shape(members[-1]))
             for members in groups
         }
+        if not layers:
+            raise FormulaError(say("training.no_output"))
         connections = [c for members in groups for c in self._connections(members, layers)]
         return Graph(self.system, layers, tuple(connections), self.sizes, self.hyper, self._loss_sources(layers))
 

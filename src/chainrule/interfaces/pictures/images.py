@@ -14,7 +14,7 @@ from chainrule.interfaces.pictures.diagram import graph_of
 from chainrule.interfaces.pictures.graph import Graph, Layer
 from chainrule.interfaces.pictures.mathtext import Formulas
 from chainrule.interfaces.pictures.samples import bound, forward, image_of, listed, own_indices, rows_in
-from chainrule.interfaces.plots import FAINT, INK, POSITIVE, diverging, fonts, new_figure, word
+from chainrule.interfaces.plots import FAINT, INK, NEGATIVE, POSITIVE, diverging, fonts, new_figure, rising, word
 from chainrule.messages import say
 from chainrule.training.network import Network
 
@@ -27,7 +27,9 @@ SHOWN = 10  # images that are rebuilt
 Shape = tuple[int, int]
 
 
-def weight_images(network: Network, weight: str | None = None, *, shape: Shape | None = None, units: int = UNITS) -> Any:
+def weight_images(
+    network: Network, weight: str | None = None, *, shape: Shape | None = None, units: int = UNITS
+) -> Any:
     """The weights of each unit as an image of the input: blue positive, orange negative, one scale for all of them.
 
     Without `weight` it is the first tensor that joins an image to units; `shape` (rows, columns) is guessed for squares.
@@ -170,7 +172,7 @@ def _sample_panel(axes: Any, layer: Layer, values: Array) -> None:
         axes.set_anchor("W")
         return
     if layer.count <= BARS:
-        colours = [POSITIVE if v >= 0 else "#d9771f" for v in values]
+        colours = [POSITIVE if v >= 0 else NEGATIVE for v in values]
         axes.bar(np.arange(layer.count), values, color=colours, width=0.75)
         axes.axhline(0, color=FAINT, linewidth=0.8)
         axes.set_xlim(-0.6, max(layer.count, 10) - 0.4)
@@ -193,7 +195,9 @@ def _batch_panel(figure: Any, axes: Any, values: Array) -> None:
 
 def _strip(axes: Any, values: Array) -> Any:
     largest = float(np.nanmax(np.abs(values), initial=0)) or 1.0
-    return axes.imshow(values, cmap=diverging(), vmin=-largest, vmax=largest, aspect="auto", interpolation="nearest")
+    has_signs = bool(np.any(values < 0))
+    scale = {"cmap": diverging() if has_signs else rising(), "vmin": -largest if has_signs else 0.0, "vmax": largest}
+    return axes.imshow(values, aspect="auto", interpolation="nearest", **scale)
 
 
 # --- autoencoders -----------------------------------------------------------------------------------------------------
@@ -212,9 +216,7 @@ def reconstructions(
     originals, rebuilt, white = _pairs(network, arrays)
     image = shape or _square(originals.shape[1])
     if math.prod(image) != originals.shape[1]:
-        raise SettingError(
-            say("pictures.wrong_image_shape", came=_times(image), pixels=originals.shape[1])
-        )
+        raise SettingError(say("pictures.wrong_image_shape", came=_times(image), pixels=originals.shape[1]))
     rows = [(word("pictures.original"), originals), (_with_error("rebuilt", originals, rebuilt), rebuilt)]
     if pca is not None and pca is not False:
         source = originals if pca is True else _flat(bound(network, pca)) / white
@@ -268,9 +270,9 @@ def _with_error(kind: str, originals: Array, images: Array, components: int = 0)
 
 
 def _image_rows(rows: Sequence[tuple[str, Array]], image: Shape, count: int) -> Any:
-    figure = new_figure(max(0.8 * count, 4.0), (0.8 * image[0] / max(image) + 0.32) * len(rows))
+    figure = new_figure(max(0.8 * count, 4.0), (0.8 * image[0] / max(image) + 0.26) * len(rows))
     parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
-    white = max(1.0, *(float(images[:count].max(initial=0)) for _, images in rows))
+    white = max(1.0, float(rows[0][1][:count].max(initial=0)))
     for part, (title, images) in zip(parts, rows, strict=True):
         part.suptitle(title, fontsize=9, x=0.01, ha="left", color=INK)
         for axes, pixels in zip(part.subplots(1, count, squeeze=False)[0], images, strict=False):

@@ -11,7 +11,7 @@ import numpy as np
 from chainrule.errors import SettingError
 from chainrule.formula.evaluate import Array
 from chainrule.interfaces.pictures.samples import Losses, bound, first_rows
-from chainrule.interfaces.plots import GRID, INK, NEGATIVE, POSITIVE, fonts, new_figure, word
+from chainrule.interfaces.plots import GRID, INK, NEGATIVE, POSITIVE, fonts, new_figure, rising, word
 from chainrule.messages import say
 from chainrule.training.network import Network
 
@@ -105,9 +105,7 @@ def losses_of(network: Network, x: object, t: object, rows: int) -> Losses:
     """The loss of the first rows of the data as a function of the weights."""
     if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
         raise SettingError(say("pictures.limit", name="rows", came=rows, low=1, high=10**9))
-    losses = Losses(network, first_rows(bound(network, x, t), rows))
-    losses.at({})  # a target that is missing is missed here, with one line
-    return losses
+    return Losses(network, first_rows(bound(network, x, t, complete=True), rows))
 
 
 # --- lines and planes through the weights -----------------------------------------------------------------------------
@@ -166,7 +164,7 @@ def random_plane(network: Network, seed: int) -> WeightPlane:
     random = np.random.default_rng(seed)
     directions = []
     for _ in range(2):
-        drawn = {name: random.standard_normal(w.shape) for name, w in centre.items()}
+        drawn = {name: np.asarray(random.standard_normal(w.shape)) for name, w in centre.items()}
         directions.append({n: d * (_length(centre[n]) or 1.0) / max(_length(d), 1e-12) for n, d in drawn.items()})
     return WeightPlane(centre, directions[0], directions[1], np.zeros((1, 2)), [centre], None)
 
@@ -233,7 +231,15 @@ def _draw_line(steps: Array, values: Array, here: float, slope: float | None) ->
     if slope is not None:
         label = word("pictures.tangent", slope=f"{slope:.3g}".replace("-", "−"))
         axes.plot(steps, here + slope * steps, color=NEGATIVE, linewidth=1.6, linestyle="--", label=label)
-    axes.plot([0], [here], color=INK, marker="o", markersize=6, linestyle="none", label=word("pictures.here", loss=f"{here:.4g}"))
+    axes.plot(
+        [0],
+        [here],
+        color=INK,
+        marker="o",
+        markersize=6,
+        linestyle="none",
+        label=word("pictures.here", loss=f"{here:.4g}"),
+    )
     axes.set_ylim(low - room, high + room)
     axes.set_xlabel(word("pictures.along_gradient") if slope is not None else word("pictures.along_line"), color=INK)
     axes.set_ylabel(word("interfaces.plot_loss"), color=INK)
@@ -244,10 +250,13 @@ def _draw_line(steps: Array, values: Array, here: float, slope: float | None) ->
 
 
 def _draw_plane(plane: WeightPlane, losses: Losses, first: Array, second: Array, surface: Array) -> Any:
+    from matplotlib.colors import BoundaryNorm
+
     figure = new_figure(6.2, 4.8)
     axes = figure.subplots()
     levels, ticks = _levels(surface)
-    drawn = axes.contourf(first, second, np.clip(surface, levels[0], levels[-1]), levels=levels, cmap=_blues())
+    norm = BoundaryNorm(levels, rising().N)  # one shade from level to level, also where these are logarithms
+    drawn = axes.contourf(first, second, np.clip(surface, levels[0], levels[-1]), levels, cmap=rising(), norm=norm)
     axes.contour(first, second, surface, levels=levels, colors=["#ffffff"], linewidths=0.6)
     bar = figure.colorbar(drawn, ax=axes, ticks=ticks)
     bar.ax.set_yticklabels([f"{tick:.3g}" for tick in ticks], fontsize=8)
@@ -290,9 +299,3 @@ def _levels(surface: Array) -> tuple[Array, Array]:
     else:
         levels = np.linspace(low, high, LEVELS)
     return levels, levels[:: (LEVELS - 1) // 6 or 1]
-
-
-def _blues() -> Any:
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list("blues", ["#ffffff", "#d3e4f5", "#7fb0de", POSITIVE])

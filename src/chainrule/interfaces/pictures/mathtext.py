@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -36,7 +37,9 @@ class Formulas:
         slots: tuple[Slot, ...] = indices if place is None else (*indices[:1], *place) if sampled else place
         element = Element(name, slots)
         latex, plain = self.latex.text(element), self.unicode.text(element)
-        return plain if "frac" in latex else math_text(latex, plain)
+        # An element is letters, accents and indices, all of which mathtext knows: no need to try each of hundreds.
+        is_simple = latex.isascii() and not any(sign in latex for sign in ("frac", "text", "operatorname", "ln"))
+        return f"${latex}$" if is_simple else plain
 
     def line(self, line: Line) -> str:
         """An equation or an update."""
@@ -53,12 +56,18 @@ def math_text(latex: str, plain: str) -> str:
 
 
 def width_inches(text: str, points: float) -> float | None:
-    """How wide a text is; None where mathtext cannot read it."""
+    """How wide a text with mathtext in it is; None where mathtext cannot read it."""
+    at_ten = _width_at_ten_points(text)
+    return None if at_ten is None else at_ten * points / 10
+
+
+@lru_cache(maxsize=4096)
+def _width_at_ten_points(text: str) -> float | None:
     from matplotlib.font_manager import FontProperties
     from matplotlib.mathtext import MathTextParser
 
     try:
-        return float(MathTextParser("path").parse(text, dpi=72, prop=FontProperties(size=points)).width) / 72
+        return float(MathTextParser("path").parse(text, dpi=72, prop=FontProperties(size=10)).width) / 72
     except ValueError:  # a sign outside mathtext's subset of LaTeX
         return None
 
@@ -72,6 +81,14 @@ def fitted(text: str, width: float, points: float) -> tuple[str, float]:
     if size >= SMALLEST or text.startswith("$"):
         return text, max(size, SMALLEST - 2)
     return text[: max(8, int(len(text) * size / SMALLEST) - 1)] + "…", SMALLEST
+
+
+def label_points(label: str, width: float, points: float) -> float:
+    """The size up to `points` at which a neuron's label is about `width` inches wide, from the number of its signs."""
+    signs = len(re.sub(r"\\[a-z]+|[${}^_()\\, ]", lambda m: "x" if m[0].startswith("\\") else "", label))
+    scripted = signs - 1  # all but the letter are raised or lowered, and 0.7 of its size
+    needed = 0.0085 * points * (1 + 0.7 * scripted) if label.startswith("$") else 0.0085 * points * len(label)
+    return points if needed <= width else max(points * width / needed, SMALLEST - 2)
 
 
 def short_number(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from chainrule.errors import DataError, SettingError
 from chainrule.formula.evaluate import Array
 from chainrule.interfaces.pictures.landscape import losses_of
+from chainrule.interfaces.pictures.samples import Gradients
 from chainrule.interfaces.plots import GRID, INK, NEGATIVE, POSITIVE, fonts, new_figure, word
 from chainrule.messages import say
 from chainrule.training.network import Network
@@ -24,7 +24,7 @@ def batch_noise(
     """The relative error ‖g_batch − g‖/‖g‖ of batches of B = 1, 2, 4, … samples, drawn without putting back.
 
     Dots are single batches, the line their root mean square; dashed is √((N − B)/(B (N − 1))), what sampling theory says
-    of the mean of B out of N, times the error of single samples: about 1/√B, and 0 for all of them.
+    of the mean of B out of N, times the spread of the samples that fits all dots best: about 1/√B, 0 for all samples.
     Raises: DataError for fewer than four samples; FormulaError without a loss; NotDifferentiable.
     """
     sizes, errors, count = batch_errors(network, x, t, rows=rows, draws=draws, seed=seed)
@@ -43,36 +43,47 @@ def batch_errors(
     if count < 4:
         raise DataError(say("pictures.few_samples", came=count, wanted=4))
     random = np.random.default_rng(seed)
-    full = _gradient(network, arrays, np.arange(count))
+    gradients = Gradients(network, arrays)
+    full = gradients.of(np.arange(count))
     size = float(np.linalg.norm(full))
     if size == 0 or not np.isfinite(size):
         raise SettingError(say("pictures.no_gradient"))
-    sizes = [2**k for k in range(int(np.log2(count)) + 1)]
+    sizes = [2**k for k in range(count.bit_length()) if 2**k < count]  # the batch of all has no error
     errors = np.empty((len(sizes), draws))
     for row, batch in enumerate(sizes):
         for draw in range(draws):
             chosen = random.permutation(count)[:batch]
-            errors[row, draw] = np.linalg.norm(_gradient(network, arrays, chosen) - full) / size
+            errors[row, draw] = np.linalg.norm(gradients.of(chosen) - full) / size
     return np.array(sizes), errors, count
-
-
-def _gradient(network: Network, arrays: Mapping[str, Array], rows: Array) -> Array:
-    parts = network.gradients({name: array[rows] for name, array in arrays.items()})
-    return np.concatenate([np.asarray(g, dtype=np.float64).ravel() for g in parts.values()])
 
 
 def _draw(sizes: Array, errors: Array, count: int) -> Any:
     figure = new_figure(5.8, 4.0)
     axes = figure.subplots()
     mean = np.sqrt(np.mean(errors**2, axis=1))
-    axes.plot(np.repeat(sizes, errors.shape[1]), errors.ravel(), color=POSITIVE, marker="o", markersize=3, alpha=0.25, linestyle="none")
+    axes.plot(
+        np.repeat(sizes, errors.shape[1]),
+        errors.ravel(),
+        color=POSITIVE,
+        marker="o",
+        markersize=3,
+        alpha=0.25,
+        linestyle="none",
+    )
     axes.plot(sizes, mean, color=POSITIVE, linewidth=2, marker="o", markersize=5, label=word("pictures.measured"))
-    grid = np.geomspace(1, sizes[-1], 200)
-    theory = mean[0] * np.sqrt((count - grid) / (grid * (count - 1)))
-    axes.plot(grid, theory, color=NEGATIVE, linewidth=1.6, linestyle="--", label=word("pictures.sampling_theory"))
+    share = (count - sizes) / (sizes * (count - 1))
+    spread = float(np.sqrt(np.mean(mean**2 / share)))
+    grid = np.geomspace(1, sizes[-1], 100)
+    axes.plot(
+        grid,
+        spread * np.sqrt((count - grid) / (grid * (count - 1))),
+        color=NEGATIVE,
+        linewidth=1.6,
+        linestyle="--",
+        label=word("pictures.sampling_theory"),
+    )
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    axes.set_ylim(max(float(mean[mean > 1e-9].min(initial=1.0)) / 3, 1e-9), float(errors.max()) * 1.6)
     axes.set_xticks(sizes, [str(s) for s in sizes], fontsize=8)
     axes.set_xlabel(word("pictures.batch_size"), color=INK)
     axes.set_ylabel(word("pictures.gradient_error"), color=INK)

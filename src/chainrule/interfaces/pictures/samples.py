@@ -8,29 +8,28 @@ import numpy as np
 
 from chainrule.errors import DataError, FormulaError
 from chainrule.formula.evaluate import Array, evaluate
-from chainrule.formula.system import System
+from chainrule.formula.expr import Symbol
+from chainrule.formula.system import System, Update
 from chainrule.interfaces.plots import image_shape
 from chainrule.messages import say
 from chainrule.program.interpret import run
-from chainrule.program.lower import lower_prediction
+from chainrule.program.lower import lower_prediction, lower_training
 from chainrule.training.network import Network
 
 DATA_ROLES = ("input", "target", "label")
 
 
-def bound(network: Network, x: object, t: object = None) -> dict[str, Array]:
+def bound(network: Network, x: object, t: object = None, *, complete: bool = False) -> dict[str, Array]:
     """The arrays of a sample or a batch by tensor name, in the network's precision.
 
-    x is an array, a mapping from name to array, or one row of numbers a sample where every input is a scalar.
+    x is an array, a mapping from name to array, or one row of numbers a sample where every input is a scalar. Targets
+    may be missing unless `complete`.
     Raises: DataError where they do not fit the formulas.
     """
-    roles = DATA_ROLES if t is not None or isinstance(x, Mapping) else ("input",)
     given: dict[str, object] = dict(by_input(network.system, x))
-    rest = [] if t is None else [t]
-    if isinstance(x, Mapping) and t is None:
-        known = {tensor.name for tensor in network.system.of_role("target", "label")}
-        roles = DATA_ROLES if known & set(given) else ("input",)
-    arrays = network.bind(rest, given, roles)
+    targets = {tensor.name for tensor in network.system.of_role("target", "label")}
+    roles = DATA_ROLES if complete or t is not None or targets & set(given) else ("input",)
+    arrays = network.bind([] if t is None else [t], given, roles)
     return {name: as_dtype(network, array) for name, array in arrays.items()}
 
 
@@ -104,6 +103,23 @@ class Losses:
         cast = {name: as_dtype(self.network, np.asarray(w)) for name, w in weights.items()}
         out = run(self.program, {**self.arrays, **self.network.kept, **cast}, self.sizes, self.hyper)
         return float(np.mean(out[self.loss], dtype=np.float64))
+
+
+class Gradients:
+    """The gradient of the loss over some rows of the data, as one flat vector; lowered once for many batches."""
+
+    def __init__(self, network: Network, arrays: Mapping[str, Array]):
+        gradient = Update(Symbol("w"), Symbol("g"))  # keeps every gradient alive, and is read by nothing
+        self.network, self.arrays = network, arrays
+        self.program = lower_training(network.derivation, network.system.with_(updates=()), (gradient,))
+        self.hyper = network.hyper_values(self.program, {})
+        self.names = [self.program.gradients[p.name] for p in network.system.parameters]
+
+    def of(self, rows: Array) -> Array:
+        """∂E/∂w of the batch of these rows, all parameters one after another."""
+        batch = {name: array[rows] for name, array in self.arrays.items()}
+        out = run(self.program, {**batch, **self.network.kept}, sizes_of(self.network, batch), self.hyper)
+        return np.concatenate([np.asarray(out[name], dtype=np.float64).ravel() for name in self.names])
 
 
 def first_rows(values: Mapping[str, Array], count: int) -> dict[str, Array]:
