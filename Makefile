@@ -20,7 +20,7 @@ PEERS     := build/peers
 COMPARED  := $(PEERS)/installed-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check soak bench bench-growth format clean
+.PHONY: help train test check check-pages soak bench bench-growth format clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ check: $(DEVELOPED) ## format, lint, types, import contract
 
 soak: $(DEVELOPED) ## the long tests
 	$(BIN)/python -m pytest -n $(JOBS) -q -m soak -o timeout=0
+
+check-pages: $(DEVELOPED) ## the pages as PDFs and browser pictures in build/pages (needs chromium and pdflatex)
+	$(BIN)/python -m tests.check_pages
 
 bench: $(COMPARED) ## chainrule beside its peers (CASE="A B" for some cases): benchmarks/results
 	$(PEERS)/bin/python -m benchmarks $(CASE)

@@ -258,12 +258,15 @@ def split_coefficient(term: Expr) -> tuple[Fraction, Expr]:
 
 def add(*terms: Expr) -> Expr:
     """Sum of terms: nested sums flattened, like terms collected, zeros dropped."""
+    if len(terms) == 1 and not isinstance(terms[0], Add):
+        return terms[0]
     collected: dict[object, tuple[Fraction, Expr]] = {}
     for term in terms:
         for part in term.terms if isinstance(term, Add) else (term,):
             coefficient, rest = split_coefficient(part)
-            so_far = collected.get(key(rest), (Fraction(0), rest))
-            collected[key(rest)] = (so_far[0] + coefficient, so_far[1])
+            like = key(rest)
+            so_far = collected.get(like)
+            collected[like] = (coefficient, rest) if so_far is None else (so_far[0] + coefficient, so_far[1])
     parts = [scaled(c, rest) for c, rest in collected.values() if c != 0]
     if not parts:
         return ZERO
@@ -299,7 +302,7 @@ def mul(*factors: Expr) -> Expr:
         return ZERO
     parts: list[Expr] = []
     for base, exponents in powers.values():
-        part = power(base, add(*exponents))
+        part = power(base, exponents[0] if len(exponents) == 1 else add(*exponents))
         if isinstance(part, Number):
             coefficient *= part.value
         else:

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 
 GREEK = {
     "alpha": "α",
@@ -70,6 +71,7 @@ class Name:
         return len(self.letter) > 1
 
 
+@lru_cache(maxsize=4096)
 def split_name(name: str) -> Name:
     """The parts of a name.
 
@@ -116,6 +118,7 @@ def split_logarithm(name: str) -> str | None:
     return name.removeprefix("log_") or None if name.startswith("log_") else None
 
 
+@lru_cache(maxsize=4096)
 def split_index(index: str) -> tuple[str, int]:
     """An index and its number of primes: k'' and k_3, as the algebra writes it and a person types it, are ("k", 2)."""
     base = index.rstrip("'")
