@@ -122,6 +122,22 @@ def test_random_networks_check(seed):
     assert max(row.own_error for row in found.rows) < 1e-9
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(1000, 1400))
+def test_many_random_networks_check_and_wrong_gradients_of_theirs_do_not(seed):
+    rng = np.random.default_rng(seed)
+    drawn = together([draw(rng, 1, rows=4)])
+    net = cr.formula(drawn.text, sizes=drawn.sizes, dtype="float64", seed=seed)
+    found = net.check_gradients(drawn.data, entries=8, seed=seed)
+    assert found.ok, f"{drawn.text}\n{found}"
+    row = found.rows[int(rng.integers(len(found.rows)))]
+    if row.worst is None or row.direction is None or abs(row.direction.derived) < 1e-6:
+        return  # a gradient of 0 stays right when it is multiplied
+    for change in (MISTAKES["sign"], MISTAKES["a thousandth too much"]):
+        wrong = tampered(net.derivation, row.parameter, change)
+        assert not check_gradients(wrong, net.point(drawn.data), Options(8, seed)).row(row.parameter).ok
+
+
 @pytest.mark.parametrize("activation", [a for a in ACTIVATIONS.values() if a.name != "step"], ids=lambda a: a.name)
 def test_every_activation_checks(activation):
     along = "[j]" if activation.index else ""
