@@ -14,6 +14,8 @@
     descent           gradient descent on a function of one or two variables
     descent_path      its points as numbers
     batch_noise       the error of a batch's gradient as the batch grows
+    gradient_error_picture   the error of numerical derivatives by one weight against their step
+    derivative_picture       a formula, its secants, its tangent, and its derivative
     save              write a figure as .svg, .png or .pdf
     save_gif          write figures as one GIF
 
@@ -33,6 +35,7 @@ from chainrule.interfaces.pictures.flow import flow_frames, flow_gif
 from chainrule.interfaces.pictures.images import activations, reconstructions, weight_images
 from chainrule.interfaces.pictures.landscape import WeightPath, loss_line, loss_plane
 from chainrule.interfaces.pictures.noise import batch_noise
+from chainrule.interfaces.pictures_check import derivative_picture, gradient_error_picture
 from chainrule.interfaces.plots import save_figure as save
 from chainrule.interfaces.plots import save_gif
 
@@ -42,10 +45,12 @@ __all__ = [
     "activations",
     "batch_noise",
     "decision_boundary",
+    "derivative_picture",
     "descent",
     "descent_path",
     "flow_frames",
     "flow_gif",
+    "gradient_error_picture",
     "loss_line",
     "loss_plane",
     "network_diagram",
