@@ -12,13 +12,17 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from chainrule.derivation.derive import differentiate
 from chainrule.derivation.explain import derivation_page, rule_name
 from chainrule.derivation.factors import factors_of, repeated
 from chainrule.derivation.page import FORMS, Fold, Heading, Page, Table, as_form, save_page
+from chainrule.derivation.prove import Prover
 from chainrule.derivation.render_text import broken, columns
 from chainrule.derivation.rules import RULES
 from chainrule.errors import FileError, SettingError
-from chainrule.formula.expr import tensors
+from chainrule.formula.expr import Symbol, tensors
+from chainrule.formula.functions import FUNCTIONS
+from chainrule.formula.parse import parse_expression
 from chainrule.formula.typeset import Unicode
 from chainrule.messages import LANGUAGES, catalogue, set_language
 from tests.pages import EXAMPLES, deep, network, page_systems
@@ -101,7 +105,15 @@ def test_steps_fold():
 def test_a_claimed_derivative_is_derived_from_its_definition():
     lines = lines_of(page_of("one_layer").terminal(steps=True))
     assert "d(σ(a)) = exp(−a)/(1 + exp(−a))²" in lines
-    assert "exp(−a)/(1 + exp(−a))² = σ(a) (1 − σ(a)) (equal)" in lines
+    assert "exp(−a)/(1 + exp(−a))² = σ(a) (1 − σ(a)) (proved equal)" in lines
+
+
+@pytest.mark.parametrize("row", [r for r in FUNCTIONS.values() if r.definition], ids=lambda row: row.name)
+def test_every_claimed_derivative_of_the_library_is_proved(row):
+    assert row.definition is not None
+    derived = differentiate(parse_expression(row.definition), Symbol("a"))
+    assert Prover({}, (), ()).equal(derived, parse_expression(row.derivatives[0]))
+    assert not Prover({}, (), ()).equal(derived, parse_expression(f"{row.derivatives[0]} + 1/1000"))
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

@@ -32,6 +32,7 @@ from chainrule.derivation.page import (
     listed,
     say_inline,
 )
+from chainrule.derivation.prove import Prover
 from chainrule.derivation.rules import RULES, Rule, Step
 from chainrule.errors import SettingError
 from chainrule.formula.expr import Apply, Element, Expr, Number, Symbol, add, fresh_name, substitute
@@ -230,7 +231,8 @@ class _Explainer:
             steps = list(self._steps(trace))
             yield Text(say_inline("pages.claim", f=function, d=claimed))
             yield Lines((Line((function,), (definition,)), *steps[:-1], Line(("d", "(", function, ")"), (derived,))))
-            yield Lines((Line((derived,), (claimed,), note=(say("pages.proved"),)),))
+            proved = "pages.proved" if Prover({}, (), ()).equal(derived, claimed) else "pages.compared"
+            yield Lines((Line((derived,), (claimed,), note=(say(proved),)),))
 
     def _product(self, adjoint: Adjoint, factors: list[Factor], quantity: Element) -> Iterator[Block]:
         """The factors multiplied, then simplified, each step with its rule."""
