@@ -1,14 +1,27 @@
-"""Make the pictures of the README from what chainrule itself derives and trains: python docs/make_pictures.py
+"""Make the pictures of the documentation from what chainrule itself derives and trains: python docs/make_pictures.py
+
+Without arguments all of them; with names, such as `flow network`, only these.
 
 derivation.png   a network as it is typed, its backward pass, and the steps that lead to one delta
 curves.png       the curves of `make train`, as its run folder has them
+
+and the gallery of docs/pictures.md:
+
+flow.gif         the forward pass, the backward pass and the update of a small network
+network.svg      784-30-10 with a digit in it
+weights.png      what its hidden units look for
+loss_plane.png   the loss around the path of its training
+boundary.png     the decision of a network that learns XOR
+descent.png      a local minimum, without and with momentum
 """
 
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +114,79 @@ def draw_curves(path: Path, options: Sequence[str] = ()) -> None:
             shutil.copy(run / "curves.png", path)
 
 
+# --- the gallery ------------------------------------------------------------------------------------------------------
+
+BITS, ODD = [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0]
+XOR_SEED = 1
+WELLS = "x**4/4 - x**3/3 - x**2 + 0.5*x"
+
+
+@cache
+def digit_reader() -> tuple[cr.Network, cr.pictures.WeightPath, Any]:
+    """784-30-10 after twenty epochs of 5,000 digits, the path that it took, and the digits that it did not see."""
+    data = cr.datasets.mnist()
+    network = cr.formula(ROOT / "examples" / "mlp.formula", sizes={"i": 784, "k": 10})
+    path = cr.pictures.WeightPath(network)
+    images, labels = data.train.images[:5000] / 255, data.train.labels[:5000]
+    network.fit(images, labels, epochs=20, batch_size=10, learning_rate=1.0, verbose=0, callbacks=[path])
+    return network, path, data.test
+
+
+@cache
+def xor_learner() -> cr.Network:
+    """Two inputs, three hidden units, one output, after 250 steps."""
+    text = (ROOT / "examples" / "xor_hidden.formula").read_text(encoding="utf-8")
+    network = cr.formula(text.replace("size      j = 8", "size      j = 3"), seed=XOR_SEED)
+    network.fit(BITS, ODD, epochs=250, batch_size=None, learning_rate=0.5, verbose=0, engine="interpreter")
+    return network
+
+
+def draw_flow(path: Path) -> None:
+    cr.pictures.flow_gif(xor_learner(), BITS, ODD, path, sample=1, learning_rate=0.5)
+
+
+def draw_network(path: Path) -> None:
+    network, _, test = digit_reader()
+    cr.pictures.save(cr.pictures.network_diagram(network, test.images[:1] / 255, test.labels[:1]), path)
+
+
+def draw_weights(path: Path) -> None:
+    cr.pictures.save(cr.pictures.weight_images(digit_reader()[0], "w1"), path)
+
+
+def draw_loss_plane(path: Path) -> None:
+    network, trail, _ = digit_reader()
+    train = cr.datasets.mnist().train
+    figure = cr.pictures.loss_plane(network, train.images[:500] / 255, train.labels[:500], path=trail)
+    cr.pictures.save(figure, path)
+
+
+def draw_boundary(path: Path) -> None:
+    cr.pictures.save(cr.pictures.decision_boundary(xor_learner(), BITS, ODD), path)
+
+
+def draw_descent(path: Path) -> None:
+    rules = ("gradient_descent", "momentum")
+    figure = cr.pictures.descent(WELLS, -2, optimizers=rules, learning_rates=0.05, steps=100)
+    cr.pictures.save(figure, path)
+
+
+MAKERS: dict[str, Callable[[Path], None]] = {
+    "derivation.png": draw_derivation,
+    "curves.png": draw_curves,
+    "flow.gif": draw_flow,
+    "network.svg": draw_network,
+    "weights.png": draw_weights,
+    "loss_plane.png": draw_loss_plane,
+    "boundary.png": draw_boundary,
+    "descent.png": draw_descent,
+}
+
+
 if __name__ == "__main__":
     PICTURES.mkdir(exist_ok=True)
-    draw_derivation(PICTURES / "derivation.png")
-    draw_curves(PICTURES / "curves.png")
+    cr.set_language("en")
+    for name, draw in MAKERS.items():
+        if len(sys.argv) == 1 or Path(name).stem in sys.argv[1:]:
+            draw(PICTURES / name)
+            print(PICTURES / name)

@@ -68,7 +68,7 @@ def test_three_learning_rates_without_being_asked():
 
 def test_the_drawn_stops_are_the_path():
     figure = cr.pictures.descent("x**2", 2.0, learning_rates=0.2, steps=7)
-    stops = [line for line in figure.axes[0].lines if line.get_marker() == "o"][0]
+    stops = next(line for line in figure.axes[0].lines if line.get_marker() == "o")
     path = cr.pictures.descent_path("x**2", 2.0, learning_rate=0.2, steps=7)
     assert stops.get_xdata() == pytest.approx(path)
     assert stops.get_ydata() == pytest.approx(path**2)

@@ -1,4 +1,4 @@
-"""Network diagrams: the layers that the equations say, lines by the weights' signs and sizes, the network's own numbers."""
+"""Network diagrams: layers as in the equations, lines by the signs and sizes of weights, the network's own numbers."""
 
 from __future__ import annotations
 

@@ -38,8 +38,8 @@ def test_one_frame_a_step_there_and_back():
         "Forward, layer 1 of 2",
         "Forward, layer 2 of 2",
         "Forward: the loss",
-        "Backward, 1 of 2",
-        "Backward, 2 of 2",
+        "Backward, layer 2 of 2",
+        "Backward, layer 1 of 2",
         "Update: every weight moves",
     ]
 

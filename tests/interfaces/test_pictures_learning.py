@@ -66,7 +66,8 @@ def test_two_scalar_inputs_and_a_step():
 
 def test_several_classes():
     net = cr.formula(
-        "size i = 2\nsize k = 3\ninput x[i]\nparameter W[i, k] = [[1, -1, 0], [0, 0, 2]]\np[k] = softmax[k](sum[i](x[i]*W[i, k]))"
+        "size i = 2\nsize k = 3\ninput x[i]\nparameter W[i, k] = [[1, -1, 0], [0, 0, 2]]\n"
+        "p[k] = softmax[k](sum[i](x[i]*W[i, k]))"
     )
     figure = cr.pictures.decision_boundary(net, [[1, 0], [-1, 0], [0, 1]])
     classes = np.asarray(figure.axes[0].images[0].get_array())

@@ -117,7 +117,7 @@ def _save_rows(
 
 
 def new_figure(width: float, height: float, layout: str | None = "constrained") -> Any:
-    """A figure of so many inches that belongs to no window: Figure itself, not pyplot, whose state would stay behind."""
+    """A figure of so many inches that belongs to no window: not pyplot's, whose state would stay behind."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=DOTS_PER_INCH, facecolor="white", layout=layout)

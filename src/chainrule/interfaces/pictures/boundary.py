@@ -107,7 +107,8 @@ class Boundary:
                 style = {"colors": [diverging()(0.56 + 0.44 * share)], "linewidths": 0.8 + 1.6 * share}
                 _contour(axes, self.plane, height, level, **style)
             _draw_points(axes, self.points, self.targets)
-            axes.set_title(word("pictures.boundary_lines", epochs=len(self.weights) - 1), fontsize=11, color=INK)
+            title = word("pictures.boundary_lines", epochs=len(self.weights) - 1)
+            axes.set_title(title, fontsize=10, loc="left", color=INK)
             return figure
 
     def _chosen(self, most: int) -> list[int]:
@@ -212,7 +213,7 @@ def _draw(network: Network, plane: Plane, points: Array | None, targets: Array |
         _fill_sides(figure, axes, plane, outputs, str(network.system.output), Formulas.of(network.system))
     _draw_points(axes, points, targets)
     if title:
-        axes.set_title(title, fontsize=11, color=INK)
+        axes.set_title(title, fontsize=10, loc="left", color=INK)
     return figure
 
 
@@ -289,7 +290,9 @@ def _draw_points(axes: Any, points: Array | None, targets: Array | None) -> None
         axes.scatter(
             own[:, 0], own[:, 1], color=colour, marker=marker, edgecolors="white", label=label, zorder=4, **style
         )
-    axes.legend(fontsize=8, framealpha=0.9, loc="upper right")
+    # Above the plane, where no point is.
+    place = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "borderaxespad": 0.2, "handletextpad": 0.2}
+    axes.legend(fontsize=8, frameon=False, ncols=4, columnspacing=1.0, **place)
 
 
 def _class_numbers(targets: Array | None) -> Sequence[int] | Any:

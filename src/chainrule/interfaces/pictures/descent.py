@@ -1,7 +1,7 @@
 """Gradient descent on a function of one or two variables: learning rates side by side, rules side by side.
 
-The derivative is chainrule's own, and so are the rules' formulas: the lines of library/updates.py are evaluated, with the
-variable in the place of the weight.
+The derivative is chainrule's own, and so are the rules' formulas: the lines of library/updates.py are evaluated, with
+the variable in the place of the weight.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def network_diagram(
     neurons: int = MAX_NEURONS,
     columns: int = MAX_COLUMNS,
 ) -> Any:
-    """The network as layers of neurons; with `x` each neuron holds its value for the sample, with `t` the loss is there.
+    """The network as layers of neurons; with `x` each neuron holds its value for the sample, with `t` E holds the loss.
 
     Blue lines are positive weights, orange ones negative, grey ones have no weight of their own. A layer of more than
     `neurons` is drawn by its first and last ones, a network of more than `columns` layers likewise.

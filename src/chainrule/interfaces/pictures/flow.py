@@ -24,7 +24,7 @@ from chainrule.interfaces.pictures.diagram import (
     loss_number,
     target_numbers,
 )
-from chainrule.interfaces.pictures.graph import Graph, Layer
+from chainrule.interfaces.pictures.graph import Layer
 from chainrule.interfaces.pictures.mathtext import Formulas, short_number
 from chainrule.interfaces.pictures.samples import Losses, bound, forward, rows_in, sizes_of
 from chainrule.interfaces.plots import check_suffix, fonts, save_gif, word
@@ -123,15 +123,16 @@ class _Flow:
     def forward(self) -> Iterator[Look]:
         """The inputs, each layer, the loss."""
         reached: dict[str, Array] = {}
-        columns = self._columns()
-        for number, column in enumerate(columns):
+        last = len(self.graph.columns) - 1
+        for column in self._columns():
+            number = column[0].column
             names = [layer.name for layer in column]
             reached |= {n: self.numbers[n] for n in names}
             yield Look(
                 numbers=dict(reached),
                 lit=frozenset(names),
                 joined=self._joined(targets=names),
-                title=word("pictures.forward", step=number, steps=len(columns) - 1) if number else self._input_title(),
+                title=word("pictures.forward", step=number, steps=last) if number else self._input_title(),
                 captions=tuple(self._equations(column)),
                 loss_lit=False,
                 **self.common,
@@ -153,7 +154,7 @@ class _Flow:
         columns = [c for c in self._columns() if any(layer.name in self.adjoints for layer in c)]
         reached: dict[str, Array] = {}
         labels: dict[str, str] = {}
-        for number, column in enumerate(reversed(columns), start=1):
+        for column in reversed(columns):
             own = {layer.name: self.adjoints[layer.name] for layer in column if layer.name in self.adjoints}
             tensors = {name: a.equation.target.tensor for name, a in own.items()}
             reached |= {name: self.known[tensor][0].reshape(-1) for name, tensor in tensors.items()}
@@ -163,10 +164,10 @@ class _Flow:
                 lit=frozenset(own),
                 joined=self._joined(sources=list(own)),
                 labels=dict(labels),
-                title=word("pictures.backward", step=number, steps=len(columns)),
+                title=word("pictures.backward", step=column[0].column, steps=len(self.graph.columns) - 1),
                 captions=tuple(self.formulas.line(a.equation) for a in own.values()),
                 loss=self.loss,
-                loss_lit=number == 1,
+                loss_lit=column is columns[-1],
                 **self.common,
             )
 

@@ -30,9 +30,9 @@ Shape = tuple[int, int]
 def weight_images(
     network: Network, weight: str | None = None, *, shape: Shape | None = None, units: int = UNITS
 ) -> Any:
-    """The weights of each unit as an image of the input: blue positive, orange negative, one scale for all of them.
+    """The weights of each unit as an image of the input: blue positive, orange negative, one scale for all.
 
-    Without `weight` it is the first tensor that joins an image to units; `shape` (rows, columns) is guessed for squares.
+    Without `weight` it is the first that joins an image to units; `shape` (rows, columns) is guessed for squares.
     Raises: SettingError for a weight that is not there or is no image; ShapeError while a size is unknown.
     """
     arrays = network.parameters

@@ -49,7 +49,8 @@ class Formulas:
 @lru_cache(maxsize=4096)
 def math_text(latex: str, plain: str) -> str:
     """$latex$ where it can be set, else the plain text."""
-    text = f"${latex}$"
+    # mathtext leaves no space before an operator: t softplus(a) would read as one word.
+    text = f"${latex}$".replace(r"\operatorname", r"\,\operatorname")
     if not latex.isascii() or width_inches(text, 10.0) is None:
         return plain
     return text

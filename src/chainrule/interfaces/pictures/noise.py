@@ -23,8 +23,8 @@ def batch_noise(
 ) -> Any:
     """The relative error ‖g_batch − g‖/‖g‖ of batches of B = 1, 2, 4, … samples, drawn without putting back.
 
-    Dots are single batches, the line their root mean square; dashed is √((N − B)/(B (N − 1))), what sampling theory says
-    of the mean of B out of N, times the spread of the samples that fits all dots best: about 1/√B, 0 for all samples.
+    Dots are single batches, the line their root mean square; dashed is √((N − B)/(B (N − 1))), what sampling theory
+    says of the mean of B out of N, times the spread of the samples that fits all dots best: about 1/√B.
     Raises: DataError for fewer than four samples; FormulaError without a loss; NotDifferentiable.
     """
     sizes, errors, count = batch_errors(network, x, t, rows=rows, draws=draws, seed=seed)
@@ -35,7 +35,7 @@ def batch_noise(
 def batch_errors(
     network: Network, x: object, t: object = None, *, rows: int = ROWS, draws: int = DRAWS, seed: int = 0
 ) -> tuple[Array, Array, int]:
-    """Batch sizes (K,), the relative errors of so many batches of each size (K, draws), and how many samples there are."""
+    """Batch sizes (K,), the relative errors of so many batches of each (K, draws), and the number of samples."""
     if isinstance(draws, bool) or not isinstance(draws, int) or not 1 <= draws <= 10_000:
         raise SettingError(say("pictures.limit", name="draws", came=draws, low=1, high=10_000))
     arrays = losses_of(network, x, t, rows).arrays
