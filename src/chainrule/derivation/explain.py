@@ -52,12 +52,14 @@ def derivation_page(
     derivation: Derivation,
     *,
     of: str | None = None,
-    updates: Sequence[Update] = (),
+    updates: Sequence[Update | Equation] = (),
     title: str = "",
     numbers: Numbers | None = None,
     first: str | None = None,
 ) -> Page:
     """The page of a derivation; `of` keeps to one quantity and those between it and the loss.
+
+    `updates` are the lines of the update rule, and equations for the values of its hyper-parameters.
 
     Of layers that are alike, the one of the quantity `first` is derived in full, else the first one of them.
 
@@ -80,7 +82,7 @@ class _Explainer:
         self.repeats = repeated(derivation, first)
         self.chains = Chains(derivation)
 
-    def page(self, of: str | None, updates: Sequence[Update], title: str) -> Page:
+    def page(self, of: str | None, updates: Sequence[Update | Equation], title: str) -> Page:
         chosen = self._chosen(of)
         blocks = [*self.forward(), *self.backward(chosen)]
         if updates and of is None:
@@ -309,12 +311,13 @@ class _Explainer:
 
     # --- the rest
 
-    def update(self, updates: Sequence[Update]) -> Iterator[Block]:
+    def update(self, updates: Sequence[Update | Equation]) -> Iterator[Block]:
         yield Heading((say("pages.update"),))
         if any(isinstance(u.target, Symbol) for u in updates):
             names = tuple(p.element for p in self.system.parameters)
             yield Text(say_inline("pages.update_of", names=listed(names)))
-        yield Lines(tuple(Line((u.target,), (u.value,), BECOMES) for u in updates))
+        signs = [BECOMES if isinstance(u, Update) else EQUALS for u in updates]
+        yield Lines(tuple(Line((u.target,), (u.value,), sign) for u, sign in zip(updates, signs, strict=True)))
 
     def rules_table(self, chosen: Sequence[Adjoint]) -> Iterator[Block]:
         """The rules of differentiation that were used, in the notation."""

@@ -64,9 +64,8 @@ def html(page: Page) -> str:
 def fragment(page: Page) -> str:
     """The page for a notebook: what stands in the body, in a box of its own style."""
     writer = _Html(page)
-    style = (
-        STYLE.replace(":root", ".chainrule").replace("body {", ".chainrule {").replace("main {", ".chainrule main {")
-    )
+    # Scoped, so that the headings of the notebook stay as they are.
+    style = "@scope (.chainrule) {" + STYLE.replace(":root", ":scope").replace("body {", ":scope {") + "}"
     body = "\n".join(writer.blocks(page.blocks))
     return (
         f'<div class="chainrule"><style>{style}</style><main><h1>{writer.inline(page.title)}</h1>\n{body}</main></div>'

@@ -12,6 +12,8 @@ import click
 
 from chainrule.derivation.page import Page, as_form, save_page
 from chainrule.errors import SettingError
+from chainrule.formula.expr import Element, Number
+from chainrule.formula.system import Equation, Update
 from chainrule.interfaces.show import open_network, update_sections
 from chainrule.messages import say
 
@@ -32,7 +34,9 @@ def derive(path: Path, quantity: str | None, options: PageOptions) -> int:
     from chainrule.derivation.explain import derivation_page
 
     network = open_network(path)
-    updates = tuple(u for _, lines, _ in update_sections(network, None) for u in lines)
+    updates: list[Update | Equation] = []
+    for _, lines, values in update_sections(network, None):
+        updates += [*lines, *(Equation(Element(name, ()), Number(value)) for name, value in values.items())]
     _show(derivation_page(network.derivation, of=quantity, updates=updates, title=path.name), options)
     return 0
 

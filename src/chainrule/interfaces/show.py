@@ -61,7 +61,7 @@ def as_formulas(network: Network, optimizer: str | None) -> str:
         backward = (equation_text(e, system.samples) for e in network.derivation.backward)
         parts += ["", f"# {say('interfaces.backward')}", *backward]
     for title, lines, values in update_sections(network, optimizer):
-        parts += ["", f"# {title}", *values, *(update_text(line, system.samples) for line in lines)]
+        parts += ["", f"# {title}", *_values(values), *(update_text(line, system.samples) for line in lines)]
     return "\n".join(parts)
 
 
@@ -79,19 +79,21 @@ def _is_derived(network: Network) -> bool:
     return system.loss is not None and not (own and own >= {p.name for p in system.parameters})
 
 
-def update_sections(network: Network, optimizer: str | None) -> Iterator[tuple[str, tuple[Update, ...], list[str]]]:
+def update_sections(
+    network: Network, optimizer: str | None
+) -> Iterator[tuple[str, tuple[Update, ...], Mapping[str, Fraction]]]:
     """(title, update lines, values of hyper-parameters): the text's own lines, then the rule for the others."""
     system = network.system
     own = tuple(u for u in system.updates if isinstance(u.target, Element))
     if own:
-        yield say("interfaces.own_updates"), own, _values(system.hyper)
+        yield say("interfaces.own_updates"), own, system.hyper
     named = {u.target.tensor for u in own if isinstance(u.target, Element)}
     others = [p.name for p in system.parameters if p.name not in named]
     if others and system.loss is not None:
         rule = _rule(system, optimizer)
         title = say("interfaces.update", parameters=", ".join(others))
         values = {**rule.defaults, **{n: v for n, v in system.hyper.items() if not own}}
-        yield title, rule.lines, _values(values)
+        yield title, rule.lines, values
 
 
 def _rule(system: System, optimizer: str | None) -> Rule:
