@@ -111,7 +111,13 @@ def drop(node, scope, scene, rng):
 def repeat(node, scope, scene, rng):
     if not isinstance(node, Mul):
         return None
-    return Mul((*node.factors, node.factors[rng.integers(len(node.factors))]))
+    factor = node.factors[rng.integers(len(node.factors))]
+    match factor:
+        case Power(base, Number(value)):
+            again: Expr = Power(base, Number(2 * value))
+        case _:
+            again = Power(factor, Number(Fraction(2)))
+    return Mul(tuple(again if f is factor else f for f in node.factors))
 
 
 def another_index(node, scope, scene, rng):
@@ -260,6 +266,8 @@ def mutants(
                 names.append(name)
         if not names or same_value(expr, equation.value, scope, arrays, everything, derivation):
             continue
+        if scene.samples not in scope and is_of_one_sample(expr, equation, arrays, everything, derivation):
+            continue
         yield Mutant(f"{printer.text(equation.target)} = {printer.text(expr)}", tuple(names))
         made += 1
         if made == count:
@@ -303,3 +311,23 @@ def same_value(expr, original, scope, arrays, sizes, derivation) -> bool:
     if not seen.any():
         return True
     return bool(np.all(np.abs(new - old)[seen] <= 1e-6 * (np.abs(old[seen]) + np.abs(new[seen])) + 1e-12))
+
+
+def is_of_one_sample(expr, equation, arrays, sizes, derivation) -> bool:
+    """Whether what lost its sum over n is the gradient of each sample's own loss: that is another right claim."""
+    system, samples = derivation.system, derivation.system.samples
+    if free_indices(expr) - set(map(str, equation.target.slots)) != {samples}:
+        return False
+    axes = tuple(map(str, equation.target.slots))
+    scalars = {n: float(v) for n, v in system.hyper.items()}
+    try:
+        claimed = evaluate(expr, arrays, (samples, *axes), sizes=primed(expr, sizes), scalars=scalars)
+    except (ValueError, IndexError, KeyError):
+        return False
+    own = {n: own for n, own in Scene(derivation).tensors.items() if n in arrays}
+    for row in range(sizes[samples]):
+        alone = {n: a[row : row + 1] if own[n][:1] == (samples,) else a for n, a in arrays.items() if n in own}
+        true = evaluate(equation.value, alone, axes, sizes=primed(equation.value, {**sizes, samples: 1}), scalars=scalars)
+        if claimed[row].shape != true.shape or not np.allclose(claimed[row], true, rtol=1e-6, atol=1e-12):
+            return False
+    return True

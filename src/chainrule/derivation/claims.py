@@ -28,6 +28,7 @@ from chainrule.formula.expr import (
     Expr,
     Mul,
     Normalized,
+    Number,
     Position,
     Power,
     Reduction,
@@ -85,6 +86,7 @@ class Claim:
     conflict: FormulaError | None = None
     place: Place | None = None
     states: Mapping[str, Tensor] = field(default_factory=dict)
+    letters: Mapping[str, Slot] = field(default_factory=dict)  # of an index here, what its author wrote
 
 
 class _ClaimSource(Source):
@@ -163,6 +165,9 @@ class _Reader:
         self.lines = lines
         self.sizes = sizes
         self.classes = IndexClasses(book)
+        self.letters: dict[str, Slot] = {}
+        used = {s for _, v in book.definitions.values() for s in symbols(v)}
+        self.scalars = {*book.system.hyper, "step", *used}
 
     # --- the left side
 
@@ -175,9 +180,9 @@ class _Reader:
         if side.kind == "factor":
             given = [*zip(side.over_slots, self._own(side.over), strict=True), *given]
         value, names, loose, conflict = self._right(right, given, {})
-        slots = tuple(names.get(s, s) if isinstance(s, str) else s for s in side.slots)
+        slots = tuple(names.get(s, s) for s in side.slots)
         if side.kind == "factor":
-            over_slots = tuple(names.get(s, s) if isinstance(s, str) else s for s in side.over_slots)
+            over_slots = tuple(names.get(s, s) for s in side.over_slots)
             truth = self._quotient(side.over, over_slots, side.of, slots)
             reading = None
         elif side.kind == "gradient" and not sampled:
@@ -223,6 +228,7 @@ class _Reader:
             conflict=conflict,
             place=self.source.place(right[0]),
             states=dict(states or {}),
+            letters=dict(self.letters),
         )
 
     def _left(self, piece: tuple[int, int]) -> _Left:
@@ -271,7 +277,9 @@ class _Reader:
         """The indices above; a textbook's dp/dz[j] leaves them out where they are those of its declaration."""
         if match[2] is None:
             own, below = self._own(over), self._slots(start + match.start(4), match[4])
-            return tuple(below) if len(own) == len(below) else own
+            under = self._own(self._known(start + match.start(3), match[3]))
+            alike = [self.classes.of(i) for i in own] == [self.classes.of(i) for i in under]
+            return tuple(below) if alike else own
         return self._counted(start + match.start(1), over, self._slots(start + match.start(2), match[2]), True)
 
     def _known(self, offset: int, name: str) -> str:
@@ -394,7 +402,7 @@ class _Reader:
         changed = [u.target.name for u in self.lines if isinstance(u.target, Symbol) and u.target.name != "w"]
         states = {s: Tensor(s, "state", own) for s in changed if generic and s not in self.book.tensors}
         value, names, loose, conflict = self._right(right, list(zip(slots, own, strict=True)), states, parameter)
-        at = tuple(names.get(s, s) if isinstance(s, str) else s for s in slots)
+        at = tuple(names.get(s, s) for s in slots)
         sampled = self.book.samples in free_indices(value)
         truth: Expr = line.value
         if generic:
@@ -431,19 +439,24 @@ class _Reader:
         given: Sequence[tuple[Slot, str]],
         states: Mapping[str, Tensor],
         parameter: str | None = None,
-    ) -> tuple[Expr, dict[str, str], tuple[str, ...], FormulaError | None]:
+    ) -> tuple[Expr, dict[Slot, str], tuple[str, ...], FormulaError | None]:
         """The right side in the derivation's indices: (value, name on the left → index, loose indices, conflict)."""
         quotients: dict[str, tuple[str, str]] = {}
         tensors = {**self.book.tensors, **states}
         text, offsets = self._rewritten(piece, tensors, quotients, parameter)
         source = _ClaimSource(self.source, text, offsets)
         scope = Scope(source, self._primes(text), tensors, self.book.samples)
+        scope.indices |= {str(s) for s, _ in given} | self.classes.names
         value = scope.expression(0, len(text))
         value = self._without_quotients(value, quotients)
         value = self._known_symbols(value, source, update=parameter is not None)
         self._check_positions(value, source, tensors)
+        value, given = self._positions_as_letters(value, given, tensors)
         renamer = _Renamer(self.classes, tensors, self.book.samples)
-        value, names, loose = renamer.rename(value, given)
+        value, found = renamer.rename(value, given)
+        self.letters = {new: _typed(name) for name, new in {**found, **renamer.loose_names}.items() if new != name}
+        names = {_typed(name): new for name, new in found.items()}
+        loose = tuple(new for name, new in renamer.loose_names.items() if not isinstance(_typed(name), int))
         conflict = None
         if renamer.conflict is not None:
             index, first, second, element = renamer.conflict
@@ -453,6 +466,28 @@ class _Reader:
             typed = next(n for n, new in renamer.loose_names.items() if new == loose[0])
             conflict = _fail(source, ShapeError, _offset_of(source, "", typed), "loose_index", index=typed)
         return value, names, loose, conflict
+
+    def _positions_as_letters(
+        self, value: Expr, given: Sequence[tuple[Slot, str]], tensors: Mapping[str, Tensor]
+    ) -> tuple[Expr, list[tuple[Slot, str]]]:
+        """dE/dw[3, 7] = x[3]*delta[7] is what holds for any other two places, unless the formulas name places.
+
+        Each position becomes an index of its own, 3@i: so a claim about one entry is checked at all of them.
+        """
+        if any(isinstance(n, Position | Delta) for n in walk(value)):
+            return value, list(given)
+
+        def letter(slot: Slot, own: str) -> Slot:
+            place = self.classes.of(own)
+            return slot if isinstance(slot, str) or place in self.classes.placed else f"{slot}@{place}"
+
+        def change(node: Expr) -> Expr:
+            if isinstance(node, Element):
+                own = tensors[node.tensor].indices
+                return Element(node.tensor, tuple(letter(s, o) for s, o in zip(node.slots, own, strict=True)))
+            return node
+
+        return transform(value, change), [(letter(s, o), o) for s, o in given]
 
     def _rewritten(
         self,
@@ -501,7 +536,7 @@ class _Reader:
             return "sigmoid" + match[0][len(name) :]
         if name == "g" and inner is not None and parameter is not None and name not in tensors:
             return f"{self.book.gradient(parameter)[0].tensor}[{inner}]"
-        if name in tensors:
+        if name in tensors or name in self.scalars:
             return None
         if self.book.named(name) in tensors:
             return self.book.named(name) + match[0][len(name) :]
@@ -569,7 +604,7 @@ class _Reader:
     def _known_symbols(self, value: Expr, source: Source, *, update: bool) -> Expr:
         """Free scalars that mean something: hyper-parameters, N and other sizes by their capital, Greek letters."""
         system = self.book.system
-        known = {*system.hyper, "step", *(s for _, v in self.book.definitions.values() for s in symbols(v))}
+        known = set(self.scalars)
         known |= {s for u in (*system.updates, *self.lines) for s in symbols(u.value)} if update else set()
         known |= set(RATES) if update else set()
         put: dict[str, Expr] = {}
@@ -603,6 +638,12 @@ class _Reader:
 def truth_axes(truth: Expr) -> frozenset[str]:
     """The free indices of a true value."""
     return free_indices(truth)
+
+
+def _typed(name: str) -> Slot:
+    """What was typed for an index: 3 for 3@i."""
+    place, at, _ = name.partition("@")
+    return int(place) if at else name
 
 
 def _may_be_adjoint(name: str) -> bool:
@@ -653,6 +694,19 @@ class IndexClasses:
                         for index in indices:
                             self._join(index, base_index(index))
         self.names = set(self.parent)
+        self.placed = self._placed(book, exprs)
+
+    def _placed(self, book: Quantities, exprs: Sequence[Expr]) -> set[str]:
+        """The classes of which the formulas name places, as in x[0] or [k == 1]: their places are not alike."""
+        found: set[str] = set()
+        for node in (n for e in exprs for n in walk(e)):
+            match node:
+                case Element(tensor, slots) if tensor in book.tensors:
+                    own = book.tensors[tensor].indices
+                    found |= {self.of(o) for s, o in zip(slots, own, strict=True) if isinstance(s, int)}
+                case Compare(_, Position(index), Number()) | Compare(_, Number(), Position(index)):
+                    found.add(self.of(base_index(index)))
+        return found
 
     def of(self, index: str) -> str:
         """The index that stands for its class."""
@@ -686,8 +740,8 @@ class _Renamer:
 
     def rename(
         self, value: Expr, given: Sequence[tuple[Slot, str]]
-    ) -> tuple[Expr, dict[str, str], tuple[str, ...]]:
-        """(value, typed name → new name for the left side's indices, loose indices)."""
+    ) -> tuple[Expr, dict[str, str]]:
+        """(value, typed name → new name for the left side's indices); the others' are in `loose_names`."""
         free: dict[str, _Index] = {self.samples: _Index(self.samples, self.samples, self.samples)}
         taken = {self.samples, *(own for _, own in given)}
         for slot, own in given:
@@ -708,7 +762,7 @@ class _Renamer:
         renamed = self._rebuilt(value, {n: c.new for n, c in free.items()}, bound)
         loose = [c for n, c in free.items() if n not in on_left]
         self.loose_names = {c.typed: c.new for c in loose}
-        return renamed, {n: free[n].new for n in on_left}, tuple(c.new for c in loose)
+        return renamed, {n: free[n].new for n in on_left}
 
     def _base_of_name(self, typed: str) -> str:
         name = base_index(split_index(typed)[0]) if typed not in self.classes.names else typed

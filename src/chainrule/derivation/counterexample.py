@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from chainrule.derivation.claims import BATCH, RATES, Claim
-from chainrule.derivation.points import Point, Points, complete
+from chainrule.derivation.points import Point, Points, complete, holds
 from chainrule.errors import ChainruleError
-from chainrule.formula.evaluate import Array, evaluate
-from chainrule.formula.expr import Size, free_indices, symbols, tensors, walk
+from chainrule.formula.evaluate import Array
+from chainrule.formula.expr import Size, symbols, tensors, walk
 from chainrule.formula.system import Fact, Tensor
 
 VALUES = (0.0, 1.0, -1.0, 0.5, 2.0)
@@ -41,10 +41,13 @@ class Counterexample:
     true: float
 
 
-def find_counterexample(points: Points, claim: Claim) -> Counterexample | None:
-    """The smallest counterexample of a bounded search; None where none of it shows the difference."""
+def find_counterexample(points: Points, claim: Claim, of_batch: bool = False) -> Counterexample | None:
+    """The smallest counterexample of a bounded search; None where none of it shows the difference.
+
+    `of_batch` says that one sample alone cannot show it.
+    """
     end = time.monotonic() + SECONDS
-    for size, rows in itertools.product(SIZES, _rows(points, claim)):
+    for size, rows in itertools.product(SIZES, (2,) if of_batch else _rows(points, claim)):
         sizes = {i: s if i in points.fixed else max(size, _least(points, i)) for i, s in points.sizes.items()}
         search = _Search(points, claim, {**sizes, points.book.samples: rows})
         found = search.find(end)
@@ -88,6 +91,11 @@ class _Search:
         system = self.book.system
         self.free = [*system.of_role("input", "target", "label", "parameter", "state"), *claim.states.values()]
         self.scalars = self._simple_scalars()
+        self.named = {*tensors(claim.value), *tensors(claim.truth)}
+        self.needed = set(self.named)
+        for name in reversed(self.book.order):
+            if name in self.needed:
+                self.needed |= set(tensors(self.book.definitions[name][1]))
 
     def _simple_scalars(self) -> dict[str, float]:
         scalars = {n: float(v) for n, v in self.book.system.hyper.items()}
@@ -134,10 +142,7 @@ class _Search:
         return [a for a in found if all(self._holds(f, {tensor.name: a}) for f in own)] or found
 
     def _holds(self, fact: Fact, arrays: Mapping[str, Array]) -> bool:
-        axes = tuple(sorted(free_indices(fact.left) | free_indices(fact.right)))
-        left, right = (evaluate(s, arrays, axes, sizes=self.sizes, scalars=self.scalars) for s in (fact.left, fact.right))
-        signs = {"==": np.isclose(left, right), "<=": left <= right, ">=": left >= right, "<": left < right}
-        return bool(np.all(signs.get(fact.operator, left > right)))
+        return holds(fact, arrays, self.sizes, self.scalars)
 
     def _try(self, arrays: dict[str, Array]) -> Counterexample | None:
         tied = [f for f in self.book.system.facts if len({*tensors(f.left), *tensors(f.right)}) > 1]
@@ -145,7 +150,7 @@ class _Search:
         if any(not self._holds(f, arrays) for f in tied if {*tensors(f.left), *tensors(f.right)} <= names):
             return None
         try:
-            point = complete(self.book, arrays, self.sizes, self.scalars)
+            point = complete(self.book, arrays, self.sizes, self.scalars, names=self.needed)
             claimed, true = (point.value(e, self.claim.axes) for e in (self.claim.value, self.claim.truth))
         except (ChainruleError, ValueError, IndexError, KeyError):
             return None
@@ -158,13 +163,8 @@ class _Search:
         return self._found(point, tuple(map(int, entry)), float(claimed[entry]), float(true[entry]))
 
     def _found(self, point: Point, entry: tuple[int, ...], claimed: float, true: float) -> Counterexample:
-        named = {*tensors(self.claim.value), *tensors(self.claim.truth)}
-        needed = set(named)
-        for name in reversed(self.book.order):
-            if name in needed:
-                needed |= set(tensors(self.book.definitions[name][1]))
-        given = {t.name: point.arrays[t.name] for t in self.free if t.name in needed}
-        computed = {n: point.arrays[n] for n in self.book.order if n in named}
+        given = {t.name: point.arrays[t.name] for t in self.free if t.name in self.needed}
+        computed = {n: point.arrays[n] for n in self.book.order if n in self.named}
         used = {*symbols(self.claim.value), *symbols(self.claim.truth)}
         scalars = {n: v for n, v in self.scalars.items() if n in used}
         return Counterexample(self.sizes, given, computed, scalars, entry, claimed, true)

@@ -7,7 +7,7 @@ A row's `edits` are tried at every node of the true expression; what comes out i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from chainrule.derivation.claims import IndexClasses
@@ -29,6 +29,7 @@ from chainrule.formula.expr import (
     Power,
     Reduction,
     Slot,
+    Where,
     add,
     apply,
     children,
@@ -46,7 +47,6 @@ from chainrule.formula.expr import (
     subtract,
     sum_over,
     tensors,
-    transform,
 )
 from chainrule.formula.simplify import signs_tidied
 from chainrule.formula.system import Tensor
@@ -72,9 +72,27 @@ class Context:
     states: dict[str, Tensor]
     scope: tuple[str, ...]
     loose: tuple[str, ...]
+    inner: dict[tuple[str, ...], Context] = field(default_factory=dict)  # shared by all scopes
+    kept: dict[str, list[Expr]] = field(default_factory=dict)  # what was worked out for this one
 
     def inside(self, indices: Sequence[str]) -> Context:
-        return replace(self, scope=(*self.scope, *(i for i in indices if i not in self.scope)))
+        scope = (*self.scope, *(i for i in indices if i not in self.scope))
+        if scope not in self.inner:
+            self.inner[scope] = replace(self, scope=scope, kept={})
+        return self.inner[scope]
+
+    def derivatives(self) -> list[Expr]:
+        """The local derivatives at all indices in scope."""
+        if "derivatives" not in self.kept:
+            factors = self.book.local_factors
+            self.kept["derivatives"] = [at_slots(f, at, self) for f in factors for at in self.elements_of(f.over)]
+        return self.kept["derivatives"]
+
+    def candidates(self) -> list[Expr]:
+        """What a claim may have too much, or too little."""
+        if "candidates" not in self.kept:
+            self.kept["candidates"] = list(candidates(self))
+        return self.kept["candidates"]
 
     def tensor(self, name: str) -> Tensor:
         return self.states.get(name) or self.book.tensors[name]
@@ -138,11 +156,9 @@ def _wrong_derivative(node: Expr, context: Context) -> Iterator[Edit]:
             for wrong in _usual_derivatives(u):
                 if key(wrong) != key(local):
                     yield Edit("wrong_derivative", mul(rest, wrong), local, wrong)
-        for factor in context.book.local_factors:
-            for at in context.elements_of(factor.over):
-                wrong = at_slots(factor, at, context)
-                if key(wrong) != key(local):
-                    yield Edit("other_layer", mul(rest, wrong), local, wrong)
+        for wrong in context.derivatives():
+            if key(wrong) != key(local):
+                yield Edit("other_layer", mul(rest, wrong), local, wrong)
 
 
 def _usual_derivatives(u: Element) -> tuple[Expr, ...]:
@@ -302,7 +318,7 @@ def _extra_factor(node: Expr, context: Context) -> Iterator[Edit]:
     if not (isinstance(node, Reduction) and node.kind == "sum"):
         return
     inner = context.inside(node.indices)
-    for extra in candidates(inner):
+    for extra in inner.candidates():
         if set(node.indices) & index_names(extra):
             body = mul(node.body, extra)
             yield Edit("extra_factor", Reduction("sum", node.indices, body), None, extra)
@@ -351,14 +367,24 @@ def _everywhere(expr: Expr, row: Edits, context: Context) -> Iterator[Edit]:
 
 
 def _built(expr: Expr, parts: tuple[Expr, ...]) -> Expr:
-    """The node over other parts; a sum keeps its index even where the part no longer has it."""
+    """The node over other parts, as it is: tidying a thousand edits would take longer than evaluating them."""
+    match expr:
+        case Add():
+            return Add(parts)
+        case Mul():
+            return Mul(parts)
+        case Reduction(kind, indices, _):
+            return Reduction(kind, indices, parts[0])
+        case Where():
+            return Where(*parts)
     return rebuild(expr, parts)
 
 
 def _throughout(expr: Expr, context: Context) -> Iterator[Edit]:
     """One quantity taken for another wherever it stands."""
     samples = context.book.samples
-    for name in tensors(expr):
+    found = [e.tensor for e in elements(expr)]
+    for name in (n for n in tensors(expr) if found.count(n) > 1):
         own = [i for i in context.tensor(name).indices if i != samples]
         for tensor in context.book.tensors.values():
             wanted = [i for i in tensor.indices if i != samples]
@@ -375,7 +401,16 @@ def _throughout(expr: Expr, context: Context) -> Iterator[Edit]:
 
             slots = tuple(own)
             there = Element(tensor.name, (samples, *slots) if samples in tensor.indices else slots)
-            yield Edit("wrong_quantity", transform(expr, change), context.tensor(name).element, there)
+            yield Edit("wrong_quantity", _changed(expr, change), context.tensor(name).element, there)
+
+
+def _changed(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
+    """Every leaf changed, the nodes above it as they are."""
+    parts = children(expr)
+    if not parts:
+        return change(expr)
+    new = tuple(_changed(p, change) for p in parts)
+    return _built(expr, new) if any(a is not b for a, b in zip(parts, new, strict=True)) else expr
 
 
 # --- what a factor can be ---------------------------------------------------------------------------------------------
@@ -390,12 +425,14 @@ def candidates(context: Context) -> Iterator[Expr]:
             seen.add(key(expr))
             yield expr
 
-    for factor in context.book.local_factors:
-        for at in context.elements_of(factor.over):
-            yield from once(at_slots(factor, at, context))
-    for name in (*context.book.tensors, *context.states):
+    for derivative in context.derivatives():
+        yield from once(derivative)
+    names = (*context.book.tensors, *context.states)
+    for name in names:
         for element in context.elements_of(name):
             yield from once(element)
+    for name in names:
+        for element in context.elements_of(name):
             tensor = context.tensor(name)
             if tensor.role == "computed" and name in context.book.system.tensors:
                 yield from once(subtract(ONE, element))
@@ -428,13 +465,10 @@ def _units(node: Expr, context: Context) -> Iterator[tuple[Expr, Expr]]:
     if not factors:
         return
     have = {key(f) for f in factors}
-    for factor in context.book.local_factors:
-        for at in context.elements_of(factor.over):
-            value = at_slots(factor, at, context)
-            own = list(value.factors) if isinstance(value, Mul) else [value]
-            if all(key(f) in have for f in own):
-                needed = {key(f) for f in own}
-                yield value, mul(*(f for f in factors if key(f) not in needed))
+    for value in context.derivatives():
+        needed = {key(f) for f in (value.factors if isinstance(value, Mul) else (value,))}
+        if needed <= have:
+            yield value, mul(*(f for f in factors if key(f) not in needed))
 
 
 def _owner(local: Expr, context: Context) -> str:

@@ -16,8 +16,8 @@ from chainrule.derivation.locate import PAIR_SECONDS, Finding, Locator
 from chainrule.derivation.points import DRAWS, Points, agree
 from chainrule.derivation.prove import Prover
 from chainrule.derivation.quantities import Quantities
-from chainrule.derivation.verdict import DIFFERENT, EQUAL, PROVED, Verdict, part_text, sizes_shown
-from chainrule.formula.expr import count_nodes
+from chainrule.derivation.verdict import DIFFERENT, EQUAL, PROVED, Verdict, Words, sizes_shown
+from chainrule.formula.expr import Expr, count_nodes
 from chainrule.formula.expressions import EMPTY, Vocabulary
 from chainrule.formula.system import Update
 
@@ -56,6 +56,7 @@ class Checker:
         self.sizes = dict(sizes or {})
         self.points = Points(self.book, self.lines, seed)
         self.locator = Locator(self.book, self.points)
+        self.written_out: dict[Expr, Expr] = {}
 
     def check(self, text: str, *, pair_seconds: float = PAIR_SECONDS, example: bool = True) -> Verdict:
         """The verdict on a claim; without `example` no counterexample is looked for.
@@ -64,6 +65,7 @@ class Checker:
         """
         claims = read_claim(text, self.book, self.vocabulary, self.lines, self.sizes)
         for claim in claims:
+            self.points.reach(claim)
             if self._agrees(claim):
                 return self._right(claim)
         return self._wrong(claims[0], pair_seconds, example=example)
@@ -97,29 +99,37 @@ class Checker:
         return self._verdict(claim, DIFFERENT, findings, example=example)
 
     def _verdict(self, claim: Claim, verdict: str, findings: tuple[Finding, ...] = (), *, example: bool = False) -> Verdict:
-        samples = self.book.samples
+        words = Words(claim, self.book.samples)
         shown = example and claim.conflict is None
         first = findings[0] if findings else None
         return Verdict(
             claim=" ".join(claim.text.split()),
             verdict=verdict,
-            truth=f"{claim.left} {'<-' if claim.kind == 'update' else '='} {self._truth_text(claim)}",
+            truth=f"{claim.left} {'<-' if claim.kind == 'update' else '='} {self._truth_text(claim, words)}",
             reading=claim.reading,
             points=DRAWS,
             sizes=sizes_shown(self.book, self.points.sizes, claim.truth),
             mistakes=tuple(f.mistake for f in findings),
-            factor=part_text(first.true, samples) if first else None,
-            claimed_factor=part_text(first.claimed, samples) if first else None,
-            counterexample=find_counterexample(self.points, claim) if shown else None,
+            factor=words.text(first.true) if first else None,
+            claimed_factor=words.text(first.claimed) if first else None,
+            counterexample=find_counterexample(self.points, claim, _counts_samples(findings, self.book)) if shown else None,
             _findings=findings,
             _claim=claim,
             _book=self.book,
         )
 
-    def _truth_text(self, claim: Claim) -> str:
+    def _truth_text(self, claim: Claim, words: Words) -> str:
         """The derived formula, its δ's written out where that stays short."""
-        written_out = self.book.in_primal_names(claim.truth)
-        written_out = written_out if claim.kind == "update" else tidy(written_out)
-        shown = claim.truth if count_nodes(written_out) > SHOWN_NODES else written_out
-        return part_text(shown, self.book.samples) or ""
+        if claim.truth not in self.written_out:
+            written_out = self.book.in_primal_names(claim.truth)
+            short = count_nodes(written_out) <= SHOWN_NODES
+            if short and claim.kind != "update":
+                written_out = tidy(written_out)
+            self.written_out[claim.truth] = written_out if short else claim.truth
+        return words.text(self.written_out[claim.truth]) or ""
 
+
+
+def _counts_samples(findings: tuple[Finding, ...], book: Quantities) -> bool:
+    """Whether the mistake is in the number of samples, so that one sample alone does not show it."""
+    return any(f.index == book.samples for f in findings)

@@ -12,35 +12,42 @@ A finding was seen at every point that was drawn: it is what the claim says, tho
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 
 from chainrule.derivation.claims import BATCH, Claim
-from chainrule.derivation.edits import Context, Edit, candidates, edits
+from chainrule.derivation.edits import Context, Edit, edits
 from chainrule.derivation.points import Point, Points, agree
 from chainrule.derivation.quantities import Quantities
 from chainrule.errors import ChainruleError
-from chainrule.formula.evaluate import Array
+from chainrule.formula.evaluate import Array, Memory
 from chainrule.formula.expr import (
+    Add,
     Expr,
+    Mul,
     Number,
     Size,
     base_index,
     count_nodes,
+    elements,
     free_indices,
     key,
     mul,
+    negative,
     number,
     power,
     tensors,
 )
 
 MAX_EDITS = 1_500  # of one true expression
-MAX_CANDIDATES = 160
+MAX_CANDIDATES = 240
+MAX_ALIKE = 12  # explanations that come to the same, of which the best is chosen
 PAIR_SECONDS = 1.0
 CHECKED = 4  # points at which a finding is checked
 # The constants that a person may have forgotten or added.
@@ -69,7 +76,8 @@ class _Forms:
     points: list[Point]
     arrays: list[Array]  # the truth at every point
     edits: list[Edit]
-    edited: list[Array]
+    edited: Array
+    terms: list[tuple[Expr, list[Array]]]  # of a truth that is a sum, each at every point
     factors: list[Expr]
     values: list[list[Array]]  # of every factor, at every point
 
@@ -90,11 +98,11 @@ class Locator:
         arrays = [c for c in claimed if c is not None]
         if len(arrays) < len(claimed):
             return ()
-        return next(_Search(forms, arrays).all(pair_seconds), ())
+        return next(_Search(forms, value, arrays).all(pair_seconds), ())
 
     def _within_a_sample(self, claim: Claim) -> tuple[Expr, Expr, tuple[str, ...]]:
         """A batch's claim and truth without their sums over the samples, where both have them: factors show better."""
-        if claim.reading == BATCH:
+        if claim.reading == BATCH and claim.kind != "update":
             value, truth = self.book.of_one_sample(claim.value), self.book.of_one_sample(claim.truth)
             if value is not None and truth is not None and self.book.samples in free_indices(truth):
                 axes = tuple(a for a in claim.axes if a != self.book.samples)
@@ -118,25 +126,24 @@ class Locator:
         found, edited = self._edits(truth, context, points[0], axes)
         factors, values = self._factors(context, points, axes)
         arrays = [p.value(truth, axes) for p in points]
-        return _Forms(context, truth, axes, points, arrays, found, edited, factors, values)
+        terms = [(t, [p.value(t, axes) for p in points]) for t in _summands(truth)]
+        return _Forms(context, truth, axes, points, arrays, found, edited, terms, factors, values)
 
     def _edits(
         self, truth: Expr, context: Context, point: Point, axes: tuple[str, ...]
-    ) -> tuple[list[Edit], list[Array]]:
-        """All edits of the truth, as the derivation writes it and without its δ's, each number once."""
+    ) -> tuple[list[Edit], Array]:
+        """All edits of the truth, as the derivation writes it and without its δ's; one row of numbers each."""
         found: list[Edit] = []
         arrays: list[Array] = []
-        seen: set[bytes] = set()
+        memory: Memory = {}
         for edit in _unlike([truth, self.book.in_primal_names(truth)], context):
-            array = _value(point, edit.expr, axes)
-            if array is None or (mark := np.round(array, 11).tobytes()) in seen:
-                continue
-            seen.add(mark)
-            found.append(edit)
-            arrays.append(array)
+            array = _value(point, edit.expr, axes, memory)
+            if array is not None:
+                found.append(edit)
+                arrays.append(array.ravel())
             if len(found) >= MAX_EDITS:
                 break
-        return found, arrays
+        return found, np.array(arrays) if arrays else np.zeros((0, 1))
 
     def _factors(
         self, context: Context, points: list[Point], axes: tuple[str, ...]
@@ -145,12 +152,21 @@ class Locator:
         sizes = [Size(i) for i in (self.book.samples, *sorted(names))]
         factors: list[Expr] = []
         values: list[list[Array]] = []
-        for factor in (*sizes, *candidates(context)):
+        for factor in (*sizes, *context.candidates()):
             arrays = [a for p in points if (a := _value(p, factor, axes)) is not None]
             if len(arrays) == len(points) and len(factors) < MAX_CANDIDATES:
                 factors.append(factor)
                 values.append(arrays)
         return factors, values
+
+
+def _summands(truth: Expr) -> tuple[Expr, ...]:
+    """The terms of a sum, also of one that is multiplied with something; () of a truth of one term."""
+    factors = truth.factors if isinstance(truth, Mul) else (truth,)
+    total = next((f for f in factors if isinstance(f, Add)), None)
+    if total is None:
+        return ()
+    return tuple(mul(*(t if f is total else f for f in factors)) for t in total.terms)
 
 
 def _unlike(forms: Sequence[Expr], context: Context) -> Iterator[Edit]:
@@ -159,12 +175,12 @@ def _unlike(forms: Sequence[Expr], context: Context) -> Iterator[Edit]:
             yield from edits(form, context)
 
 
-def _value(point: Point, expr: Expr, axes: tuple[str, ...]) -> Array | None:
+def _value(point: Point, expr: Expr, axes: tuple[str, ...], memory: Memory | None = None) -> Array | None:
     """The array over `axes`; None where the expression has another index, or sizes or numbers that do not fit."""
     if free_indices(expr) - set(axes):
         return None
     try:
-        array = point.value(expr, axes)
+        array = point.value(expr, axes, memory)
     except (ChainruleError, ValueError, IndexError, KeyError):
         return None
     fits = array.shape == tuple(point.sizes[base_index(a)] for a in axes)
@@ -186,9 +202,11 @@ Product = tuple[tuple[int, int], ...]  # (factor, exponent), …
 class _Search:
     """One claim against the forms of its truth."""
 
-    def __init__(self, forms: _Forms, claimed: list[Array]):
+    def __init__(self, forms: _Forms, value: Expr, claimed: list[Array]):
         self.forms = forms
+        self.value = value
         self.claimed = claimed
+        self.written = {*tensors(value)}  # of two explanations, one in the words of the claim is better
         self.sizes = [n for n, f in enumerate(forms.factors) if isinstance(f, Size)]
         # All points in one row: a factor is found where it explains the ratio at every one of them.
         self.values = np.array([_row(v) for v in forms.values])
@@ -198,9 +216,11 @@ class _Search:
 
     def all(self, pair_seconds: float) -> Iterator[tuple[Finding, ...]]:
         """The searches, one after the other."""
-        yield from self._ratios(1)
+        yield from self._ratios(self.sizes, 1)
         yield from self._edits(())
-        yield from self._ratios(2)
+        yield from self._ratios(range(len(self.logs)), 1)
+        yield from self._ratios(range(len(self.logs)), 2)
+        yield from self._terms()
         yield from self._edits(self.sizes)
         yield from self._remainders()
         yield from self._edits(range(len(self.forms.factors)))
@@ -208,11 +228,16 @@ class _Search:
 
     # claim/truth
 
-    def _ratios(self, count: int) -> Iterator[tuple[Finding, ...]]:
+    def _ratios(self, chosen: Sequence[int], count: int) -> Iterator[tuple[Finding, ...]]:
         ratio = _ratio(_row(self.claimed), _row(self.forms.arrays))
         if ratio is not None:
-            for constant, product in self._explained(ratio, self.logs, self.values, range(len(self.logs)), count):
-                yield self._findings(constant, product)
+            found = self._explained(ratio, self.logs, self.values, chosen, count)
+            yield from self._in_its_words(self._findings(constant, product) for constant, product in found)
+
+    def _in_its_words(self, found: Iterator[tuple[Finding, ...]]) -> list[tuple[Finding, ...]]:
+        """Of explanations that come to the same, those first whose quantities the claim names."""
+        few = itertools.islice(found, MAX_ALIKE)
+        return sorted(few, key=lambda f: any({*tensors(p.claimed)} - self.written for p in f if p.claimed is not None))
 
     def _explained(
         self, ratio: _Ratio, logs: Array, values: Array, chosen: Sequence[int], count: int
@@ -234,7 +259,11 @@ class _Search:
             found.append(Finding("forgotten_size" if size in above else "extra_size", size, index=size.index))
         above, below = ([f for f in side if not isinstance(f, Size)] for side in (above, below))
         while above and below:
-            found.append(Finding("wrong_factor", below.pop(0), above.pop(0)))
+            pairs = [(b, a) for b in below for a in above if tensors(a) == tensors(b)]
+            true, claimed = pairs[0] if pairs else (below[0], above[0])
+            found.append(Finding("wrong_index" if pairs else "wrong_factor", true, claimed))
+            below.remove(true)
+            above.remove(claimed)
         found += [Finding("extra_factor", None, f) for f in above]
         found += [Finding(self._kind_of_missing(f), f) for f in below]
         if constant < 0:
@@ -252,26 +281,58 @@ class _Search:
     def _sign(self) -> Finding:
         """The whole sign is wrong; where a difference to the target was turned round, that is what happened."""
         for edit, array in zip(self.forms.edits, self.forms.edited, strict=True):
-            if edit.mistake == "exchanged" and agree(array, -self.forms.arrays[0]):
+            if edit.mistake == "exchanged" and agree(array, -self.forms.arrays[0].ravel()):
                 return _finding(edit)
         return Finding("sign")
+
+    # one term of the truth
+
+    def _terms(self) -> Iterator[tuple[Finding, ...]]:
+        """claim - (truth - term) over the term, for every term of the truth: what happened to that one alone."""
+        for term, arrays in self.forms.terms:
+            own = _row(arrays)
+            ratio = _ratio(_row(self.claimed) - (_row(self.forms.arrays) - own), own)
+            if ratio is None:
+                continue
+            for constant, product in self._explained(ratio, self.logs, self.values, range(len(self.logs)), 2):
+                found = self._findings(abs(constant), product)
+                found = tuple(replace(f, true=term) if f.mistake == "times" else f for f in found)
+                yield (*found, Finding("term_sign", term, negative(term))) if constant < 0 else found
 
     # edits
 
     def _edits(self, chosen: Sequence[int]) -> Iterator[tuple[Finding, ...]]:
         """An edit alone, or times a number and one of the chosen factors."""
+        if not len(chosen):
+            alike = itertools.islice((e for e in self._alike() if self._holds(e.expr)), MAX_ALIKE)
+            yield from ((_finding(e),) for e in sorted(alike, key=self._other_words))
+            return
         for edit, array in zip(self.forms.edits, self.forms.edited, strict=True):
-            if agree(self.claimed[0], array) and self._holds(edit.expr):
-                yield (_finding(edit),)
-            if len(chosen) == 0 or edit.mistake == "exchanged":  # the sign of the whole finds that one
+            if edit.mistake == "exchanged":  # the sign of the whole finds that one
                 continue
-            ratio = _ratio(self.claimed[0].ravel(), array.ravel())
+            ratio = _ratio(self.claimed[0].ravel(), array)
             if ratio is None:
                 continue
             for constant, product in self._explained(ratio, self.logs_here, self.here, chosen, 1):
                 factor = mul(Number(constant), *(power(self.forms.factors[n], number(e)) for n, e in product))
                 if self._holds(mul(factor, edit.expr)):
                     yield self._findings(constant, product, edit)
+
+    def _other_words(self, edit: Edit) -> int:
+        """How far the quantities of an edit are from those that the claim names: the less, the likelier."""
+        book = self.forms.context.book
+        counts = [Counter(e.tensor for e in elements(book.in_primal_names(x))) for x in (edit.expr, self.value)]
+        return sum(((counts[0] - counts[1]) + (counts[1] - counts[0])).values())
+
+    def _alike(self) -> Iterator[Edit]:
+        """The edits with the claim's numbers at the first point."""
+        claimed, edited = self.claimed[0].ravel(), self.forms.edited
+        if edited.shape[1:] != claimed.shape:
+            return
+        near = np.all(np.abs(edited - claimed) <= 1e-6 * (np.abs(edited) + np.abs(claimed)) + 1e-12, axis=1)
+        for n in np.flatnonzero(near):
+            if agree(claimed, edited[n]):
+                yield self.forms.edits[n]
 
     def _holds(self, expr: Expr) -> bool:
         """Whether the claim is this expression at every point."""
@@ -299,15 +360,12 @@ class _Search:
         """Edits of edits; those of the smallest expressions first."""
         end = time.monotonic() + seconds
         context, point, axes = self.forms.context, self.forms.points[0], self.forms.axes
-        seen: set[object] = set()
+        memory: Memory = {}
         for first in sorted(self.forms.edits, key=lambda e: count_nodes(e.expr)):
             for second in edits(first.expr, context):
                 if time.monotonic() > end:
                     return
-                if (k := key(second.expr)) in seen:
-                    continue
-                seen.add(k)
-                array = _value(point, second.expr, axes)
+                array = _value(point, second.expr, axes, memory)
                 if array is not None and agree(self.claimed[0], array) and self._holds(second.expr):
                     yield (_finding(first), _finding(second))
 

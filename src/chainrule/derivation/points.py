@@ -5,18 +5,18 @@ formula/evaluate.py is the meaning: the forward equations, then those of the bac
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from chainrule.derivation.claims import RATES, IndexClasses
+from chainrule.derivation.claims import RATES, Claim, IndexClasses
 from chainrule.derivation.quantities import Quantities
 from chainrule.derivation.sampling import draw_arrays, draw_scalars, small_sizes
-from chainrule.formula.evaluate import Array, evaluate
-from chainrule.formula.expr import Expr, base_index, index_names, symbols
+from chainrule.formula.evaluate import Array, Arrays, Memory, evaluate
+from chainrule.formula.expr import Expr, elements, free_indices, symbols, tensors
 from chainrule.formula.shapes import Sizes
-from chainrule.formula.system import Tensor, Update
+from chainrule.formula.system import Fact, Tensor, Update
 
 DRAWS = 24  # points at which a claim has to agree
 # How many samples a point has, and what is added to the sizes of its indices: were they the same at every point, a
@@ -36,11 +36,10 @@ class Point:
     scalars: dict[str, float]
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
-    def value(self, expr: Expr, axes: tuple[str, ...]) -> Array:
+    def value(self, expr: Expr, axes: tuple[str, ...], memory: Memory | None = None) -> Array:
         """An expression's array, one axis per index of `axes`."""
-        names = {*index_names(expr), *axes}
-        sizes = {**self.sizes, **{i: self.sizes[base_index(i)] for i in names if base_index(i) in self.sizes}}
-        return np.asarray(evaluate(expr, self.arrays, axes, sizes=sizes, scalars=self.scalars), dtype=np.float64)
+        array = evaluate(expr, self.arrays, axes, sizes=self.sizes, scalars=self.scalars, memory=memory)
+        return np.asarray(array, dtype=np.float64)
 
     def draw_states(self, states: Mapping[str, Tensor]) -> None:
         """Values for the states of an update rule that has no tensors yet, positive as mean squares are."""
@@ -86,11 +85,42 @@ class Points:
         fill(self.book, point)
         return point
 
+    def reach(self, claim: Claim) -> None:
+        """Make the points large enough for the places that a claim names, such as x[7]; all are drawn anew then."""
+        wanted = dict(self.sizes)
+        for element in (e for side in (claim.value, claim.truth) for e in elements(side)):
+            tensor = self.book.tensors.get(element.tensor) or claim.states[element.tensor]
+            for slot, own in zip(element.slots, tensor.indices, strict=True):
+                if isinstance(slot, int) and own not in self.fixed:
+                    for index in (i for i in wanted if self.classes.of(i) == self.classes.of(own)):
+                        wanted[index] = max(wanted[index], slot + 1)
+        if wanted != self.sizes:
+            self.sizes, self.drawn, self.square = wanted, [], []
+
     def draw(self, sizes: Mapping[str, int], samples: int) -> Point:
         """A new random point. Raises: DataError where no draw satisfies the declared facts."""
         scalars = self.scalars()
         arrays = draw_arrays(self.book.system, sizes, self.rng, samples, scalars)
-        return complete(self.book, arrays, {**sizes, self.book.samples: samples}, scalars, self.rng)
+        everything = {**sizes, self.book.samples: samples}
+        point = complete(self.book, arrays, everything, scalars, self.rng)
+        if samples % 2:  # what is said of t = 0 shows at targets of 0 and 1 only
+            sharp = complete(self.book, arrays | self._sharp_targets(arrays, everything), everything, scalars, self.rng)
+            point = sharp if all(np.isfinite(a).all() for a in sharp.arrays.values()) else point
+        return point
+
+    def _sharp_targets(self, arrays: Mapping[str, Array], sizes: Mapping[str, int]) -> dict[str, Array]:
+        """Targets of 0 and 1, one-hot where they sum to 1, as far as the declared facts allow them."""
+        system = self.book.system
+        found: dict[str, Array] = {}
+        for tensor in system.of_role("target"):
+            own = [f for f in system.facts if tensor.name in tensors(f.left) + tensors(f.right)]
+            one_hot = np.eye(sizes[tensor.indices[-1]])[self.rng.integers(0, sizes[tensor.indices[-1]], arrays[tensor.name].shape[:-1])]
+            either = self.rng.integers(0, 2, arrays[tensor.name].shape).astype(np.float64)
+            for values in (either, one_hot) if len(tensor.indices) > 1 else (either,):
+                if all(holds(f, {**arrays, tensor.name: values}, sizes) for f in own):
+                    found[tensor.name] = values
+                    break
+        return found
 
     def scalars(self) -> dict[str, float]:
         """Hyper-parameters: those of equations as the text has them, those of update rules at random."""
@@ -109,19 +139,28 @@ def complete(
     sizes: Mapping[str, int],
     scalars: Mapping[str, float],
     rng: np.random.Generator | None = None,
+    names: Container[str] | None = None,
 ) -> Point:
     """A point from inputs, targets and parameters: all that is computed of them, the adjoints included."""
     point = Point(dict(arrays), dict(sizes), dict(scalars), rng or np.random.default_rng(0))
-    fill(book, point)
+    fill(book, point, names)
     return point
 
 
-def fill(book: Quantities, point: Point) -> None:
-    """Compute what a point does not have yet, in order."""
+def fill(book: Quantities, point: Point, names: Container[str] | None = None) -> None:
+    """Compute what a point does not have yet, in order; of `names` only where they are given."""
     for name in book.order:
-        if name not in point.arrays:
+        if name not in point.arrays and (names is None or name in names):
             target, value = book.definitions[name]
             point.arrays[name] = point.value(value, tuple(map(str, target.slots)))
+
+
+def holds(fact: Fact, arrays: Arrays, sizes: Mapping[str, int], scalars: Mapping[str, float] | None = None) -> bool:
+    """Whether a declared fact is true of arrays."""
+    axes = tuple(sorted(free_indices(fact.left) | free_indices(fact.right)))
+    left, right = (evaluate(s, arrays, axes, sizes=sizes, scalars=scalars) for s in (fact.left, fact.right))
+    signs = {"==": np.isclose(left, right), "<=": left <= right, ">=": left >= right, "<": left < right}
+    return bool(np.all(signs.get(fact.operator, left > right)))
 
 
 def agree(claimed: Array, true: Array) -> bool:

@@ -8,7 +8,7 @@ can be asked for as one sample's and as the batch's.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -148,9 +148,10 @@ class Quantities:
 
     def adjoint(self, name: str) -> Definition:
         """∂E/∂q of one sample's loss at q's own indices, as the derivation has it; of an input derived now."""
-        if name in self.adjoints:
+        if name in self.adjoints and not self.is_passed_by(name):
             return self.definitions[self.adjoints[name].tensor]
-        target = Element(f"d{self.loss}_d{name}", self.tensors[name].element.slots)
+        mark = "_whole" if name in self.adjoints else ""
+        target = Element(f"d{self.loss}_d{name}{mark}", self.tensors[name].element.slots)
         if target.tensor not in self.definitions:
             own = self.tensors[self.loss].element
             value = self.quotient(self.loss, own.slots, name, target.slots)
@@ -158,6 +159,14 @@ class Quantities:
             self.order.append(target.tensor)
             self.tensors[target.tensor] = Tensor(target.tensor, "computed", tuple(map(str, target.slots)))
         return self.definitions[target.tensor]
+
+    def is_passed_by(self, name: str) -> bool:
+        """Whether a stable form goes past a quantity: log(softmax(z)) needs no p, though the text has E of p."""
+        source = self.derivation.source
+        if name not in source.tensors or source.equation_of(name) is None:
+            return False
+        users = [{e.target.tensor for e in s.equations if name in tensors(e.value)} for s in (source, self.system)]
+        return not users[0] <= users[1]
 
     def gradient(self, name: str) -> Definition:
         """∂E/∂q of the batch's loss, for what has no sample axis."""
@@ -199,12 +208,15 @@ class Quantities:
     def quotient(self, over: str, over_slots: Sequence[Slot], under: str, under_slots: Sequence[Slot]) -> Expr:
         """d over / d under through all that lies between, both at the given slots (the samples' among them)."""
         names = {str(s) for s in (*over_slots, *under_slots)} | self._all_indices()
+        source = self.derivation.source
+        by_text = self.is_passed_by(under) and over in source.tensors
+        equations = {e.target.tensor: (e.target, e.value) for e in source.equations} if by_text else self.definitions
         own = self.tensors[over].element
         apart = {str(s): fresh_index(str(s), names) for s in self.tensors[under].indices}
         there = substitute(self.tensors[under].element, dict(apart))
         assert isinstance(there, Element)
         totals: dict[str, Expr] = {}
-        value = self._total(over, there, totals)
+        value = self._total(over, there, totals, equations)
         slots: dict[str, Slot] = dict(zip(map(str, there.slots), under_slots, strict=True))
         # Both at once, as the slots of one may have the names of the other's own indices.
         parked: dict[str, Slot] = {str(s): fresh_index(str(s), names | set(slots)) for s in own.slots}
@@ -212,16 +224,18 @@ class Quantities:
         back: dict[str, Slot] = {str(parked[str(s)]): w for s, w in zip(own.slots, over_slots, strict=True)}
         return substitute(value, back)
 
-    def _total(self, name: str, there: Element, totals: dict[str, Expr]) -> Expr:
+    def _total(
+        self, name: str, there: Element, totals: dict[str, Expr], equations: Mapping[str, Definition]
+    ) -> Expr:
         """d name[own indices] / d there, with the names of forward quantities put back in."""
         own = self.tensors[name].element
         if name == there.tensor:
             return differentiate(own, there)
         if name in totals:
             return totals[name]
-        if name not in self.definitions or there.tensor not in self.system.depends_on(name):
+        if name not in equations:
             return ZERO
-        target, equation = self.definitions[name]
+        target, equation = equations[name]
         terms: list[Expr] = []
         for inner in tensors(equation):
             taken = index_names(equation) | {str(s) for s in (*there.slots, *target.slots)}
@@ -230,8 +244,8 @@ class Quantities:
             for index in map(str, inner_own.slots):
                 fresh[index] = fresh_index(index, taken)
                 taken.add(str(fresh[index]))
-            chained = substitute(self._total(inner, there, totals), fresh)
-            if chained == ZERO:
+            chained = substitute(self._total(inner, there, totals, equations), fresh)
+            if chained == ZERO:  # also of what does not depend on it
                 continue
             at = substitute(inner_own, fresh)
             assert isinstance(at, Element)

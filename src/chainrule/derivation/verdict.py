@@ -14,8 +14,25 @@ from chainrule.derivation.counterexample import Counterexample
 from chainrule.derivation.locate import Finding
 from chainrule.derivation.quantities import Quantities
 from chainrule.formula.evaluate import Array
-from chainrule.formula.expr import Element, Expr, Mul, Number, Size, base_index, free_indices, key, tensors, walk
-from chainrule.formula.text import Printer
+from chainrule.formula.expr import (
+    Element,
+    Expr,
+    Mul,
+    Normalized,
+    Number,
+    Reduction,
+    Size,
+    Slot,
+    base_index,
+    children,
+    free_indices,
+    key,
+    rebuild,
+    substitute,
+    tensors,
+    walk,
+)
+from chainrule.formula.text import Printer, index_text
 from chainrule.messages import say
 
 PROVED, EQUAL, DIFFERENT = "proved", "equal", "different"
@@ -64,16 +81,17 @@ class Verdict:
             return ""
         if not self._findings:
             return say("claims.hint_none")
-        assert self._book is not None
-        return " ".join(_hint(f, self._book, self._claim) for f in self._findings)
+        assert self._book is not None and self._claim is not None
+        return " ".join(_hint(f, self._book, self._claim, self._words()) for f in self._findings)
 
     @property
     def where(self) -> str:
         """The first place at which the claim departs from the derivation, in a line; "" where it was not found."""
-        return _where(self._findings[0], self._printer()) if self._findings else ""
+        return _where(self._findings[0], self._words()) if self._findings else ""
 
-    def _printer(self) -> Printer:
-        return Printer(self._book.samples if self._book else "n")
+    def _words(self) -> Words:
+        assert self._book is not None and self._claim is not None
+        return Words(self._claim, self._book.samples)
 
     def __str__(self) -> str:
         lines = [("claim", self.claim), ("verdict", self._verdict_line()), ("derived", self.truth)]
@@ -109,7 +127,8 @@ class Verdict:
         lines.append("    " + say("claims.example_values", claimed=_number(example.claimed), true=_number(example.true)))
         if any(s > 1 for s in sizes.values()) and self._claim.axes:
             pairs = zip(self._claim.axes, example.entry, strict=True)
-            at = ", ".join(f"{a} = {n}" for a, n in pairs if example.sizes[base_index(a)] > 1)
+            words = self._words()
+            at = ", ".join(f"{words.index(a)} = {n}" for a, n in pairs if example.sizes[base_index(a)] > 1)
             lines[-1] += f"  ({say('claims.example_entry', entry=at)})" if at else ""
         return lines
 
@@ -138,7 +157,7 @@ def _nested(array: Array) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.6g}"
+    return f"{value + 0.0:.6g}"  # -0 is 0
 
 
 def _width(text: str) -> int:
@@ -150,19 +169,52 @@ def _width(text: str) -> int:
 # --- words ------------------------------------------------------------------------------------------------------------
 
 
-def part_text(expr: Expr | None, samples: str) -> str | None:
-    """A part of a formula in the notation."""
-    return None if expr is None else Printer(samples).text(expr)
+class Words:
+    """Parts of formulas as the author of a claim would write them: with the same letters for indices."""
+
+    def __init__(self, claim: Claim, samples: str):
+        self.letters = dict(claim.letters)
+        self.samples = samples
+        self.printer = Printer(samples)
+
+    def text(self, expr: Expr | None) -> str | None:
+        if expr is None:
+            return None
+        if expr == Size(self.samples):
+            return "N"
+        return self.printer.text(self._plain(substitute(expr, self.letters), frozenset()))
+
+    def index(self, name: str) -> str:
+        return index_text(self.letters.get(name, name))
+
+    def _plain(self, expr: Expr, taken: frozenset[str]) -> Expr:
+        """Sums over j instead of j', wherever j is not taken."""
+        if not isinstance(expr, Reduction):
+            parts = children(expr)
+            new = tuple(self._plain(p, taken | free_indices(expr)) for p in parts)
+            return rebuild(expr, new) if any(a is not b for a, b in zip(parts, new, strict=True)) else expr
+        around = taken | free_indices(expr)
+        slots: dict[str, Slot] = {}
+        for index in expr.indices:
+            plain = base_index(index)
+            if plain != index and plain not in around | set(slots.values()) | set(expr.indices):
+                slots[index] = plain
+        if any(isinstance(n, Normalized) for n in walk(expr.body)):
+            return expr
+        indices = tuple(str(slots.get(i, i)) for i in expr.indices)
+        body = self._plain(substitute(expr.body, slots), around | set(indices))
+        return Reduction(expr.kind, indices, body)
 
 
-def _where(finding: Finding, printer: Printer) -> str:
-    true = None if finding.true is None else printer.text(finding.true)
-    claimed = None if finding.claimed is None else printer.text(finding.claimed)
+def _where(finding: Finding, words: Words) -> str:
+    true, claimed = words.text(finding.true), words.text(finding.claimed)
     match finding.mistake:
         case "sign":
             return say("claims.where_sign")
-        case "times":
+        case "times" if true is None:
             return say("claims.where_times", claimed=claimed)
+        case "times":
+            return say("claims.where_term_times", true=true, claimed=claimed)
         case "forgotten_size":
             return say("claims.where_missing", true=f"1/{true}")
         case "extra_size":
@@ -176,19 +228,20 @@ def _where(finding: Finding, printer: Printer) -> str:
     return say("claims.where_extra", claimed=claimed)
 
 
-def _hint(finding: Finding, book: Quantities, claim: Claim | None) -> str:
+def _hint(finding: Finding, book: Quantities, claim: Claim, words: Words) -> str:
     """The sentence for a finding: of the row of the table, or of a special case that has a sentence of its own."""
-    printer = Printer(book.samples)
     values = {
-        "true": "" if finding.true is None else printer.text(finding.true),
-        "claimed": "" if finding.claimed is None else printer.text(finding.claimed),
-        "index": finding.index,
+        "true": words.text(finding.true) or "",
+        "claimed": words.text(finding.claimed) or "",
+        "index": words.index(finding.index),
         "loss": book.loss,
     }
     name = finding.mistake
     match finding:
         case Finding("forgotten_size" | "extra_size", _, _, index) if index == book.samples:
             name = {"forgotten_size": "forgotten_mean", "extra_size": "extra_mean"}[finding.mistake]
+        case Finding("times", Expr()):
+            name = "term_times"
         case Finding("times", _, Number(value)) if value == 2 and _has_half(book):
             name = "half_forgotten"
         case Finding("times", _, Number(value)) if value == Fraction(1, 2):
@@ -199,18 +252,18 @@ def _hint(finding: Finding, book: Quantities, claim: Claim | None) -> str:
                 name = "missing_factor" if finding.mistake == "missing_derivative" else "wrong_factor"
             else:
                 values |= {"over": over[0], "under": over[1]}
-        case Finding("extra_factor", None, Element(tensor, _)) if claim is not None and _is_bias(claim, book):
+        case Finding("extra_factor", None, Element(tensor, _)) if _is_bias(claim, book):
             name = "extra_at_bias" if book.tensors[tensor].role != "target" else name
-        case Finding("missing_factor", Element(tensor, _)) if claim is not None and _is_weight(claim, book):
+        case Finding("missing_factor", Element(tensor, _)) if _is_weight(claim, book):
             name = "missing_input" if tensor in _multiplied_with(claim.of, book) else name
-        case Finding("wrong_quantity" | "wrong_factor", Element(tensor, _), Element()) if claim is not None:
+        case Finding("wrong_quantity" | "wrong_factor", Element(tensor, _), Element()):
             if tensor in _multiplied_with(claim.of, book):
                 name = "wrong_input"
             elif book.tensors[tensor].role == "target" if tensor in book.tensors else False:
                 name = "wrong_target"
-        case Finding("term_sign", Expr() as true) if claim is not None and claim.kind == "update":
-            name = "update_sign" if true is not None else name
-        case Finding("missing_term", Expr()) if claim is not None and claim.kind == "update":
+        case Finding("term_sign", Expr()) if claim.kind == "update":
+            name = "update_sign"
+        case Finding("missing_term", Expr()) if claim.kind == "update":
             name = "update_term"
     return say(f"claims.hint_{name}", **values)
 
