@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 import chainrule as cr
 from chainrule.errors import ChainruleError, DataError, FileError, FormulaError, SettingError, ShapeError
 from chainrule.interfaces import plots
-from chainrule.interfaces.pictures.diagram import graph_of
+from chainrule.interfaces.pictures.look import graph_of
 from chainrule.messages import set_language
 from tests.interfaces.pictures_networks import (
     SKIP,
@@ -52,6 +54,16 @@ def test_gates_stand_in_columns_by_their_depth():
         ["s"],
         ["y"],
     ]
+
+
+def test_a_second_head_is_a_layer_too():
+    net = cr.formula(
+        "size i = 3\nsize j = 2\ninput x[i]\ntarget t\ntarget u\nparameter W[i, j], v[j], w[j] = normal(0, 1)\n"
+        "h[j] = tanh(sum[i](x[i]*W[i, j]))\ny = sum[j](h[j]*v[j])\nq = sum[j](h[j]*w[j])\n"
+        "A = (y - t)**2\nB = (q - u)**2\nE = A + B\noutput y"
+    )
+    assert columns(net) == [["x"], ["h"], ["y", "q"]]
+    assert set(graph_of(net).loss_sources) == {"y", "q"}
 
 
 def test_a_skip_connection_joins_what_it_joins():
@@ -193,6 +205,12 @@ def test_korean_where_a_font_can_draw_it(monkeypatch, tmp_path):
         assert any("뉴런 2개" in t for t in texts(cr.pictures.network_diagram(xor())))
     finally:
         set_language(None)
+
+
+def test_matplotlib_waits_for_the_first_picture():
+    code = "import sys, chainrule as cr; cr.pictures.network_diagram, cr.pictures.descent_path('x**2', 1.0); "
+    code += "print([m for m in ('matplotlib', 'PIL', 'click') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
 # --- complaints -------------------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def test_the_last_frame_shows_how_each_weight_moves():
     stepped = xor()
     stepped.fit(XOR_X[1:2], XOR_T[1:2], epochs=1, learning_rate=0.5, engine="interpreter", verbose=0)
     old, new = (n.loss(XOR_X[1:2], XOR_T[1:2]) for n in (net, stepped))
-    assert f"loss of this sample: {old:.2f} → {new:.2f}" in texts(frames[-1])
+    assert f"loss of this sample: {old:.4g} → {new:.4g}" in texts(frames[-1])
     assert all((before[n] == net.parameters[n]).all() for n in before)  # the network itself stays as it is
 
 

@@ -160,6 +160,15 @@ def test_the_plane_holds_the_path_where_it_is_flat():
     assert losses.at(plane.weights(0, 0)) == pytest.approx(net.loss(x, t))
 
 
+def test_a_path_that_begins_before_the_sizes_are_known():
+    record = cr.pictures.WeightPath(net := cr.formula("examples/mlp.formula", seed=5))
+    x = np.random.default_rng(0).uniform(size=(20, 9))
+    net.fit(x, np.arange(20) % 3, epochs=2, verbose=0, engine="interpreter", callbacks=[record])
+    assert len(record) == 3
+    start = cr.formula("examples/mlp.formula", sizes={"i": 9, "k": 3}, seed=5).parameters
+    assert all((record.weights[0][name] == w).all() for name, w in start.items())
+
+
 def test_random_directions_are_as_long_as_the_parameters():
     net = xor()
     plane = random_plane(net, 3)

@@ -128,9 +128,11 @@ def fonts() -> Iterator[None]:
     """Texts made or drawn inside have letters of the user's language; the same picture is the same SVG each time."""
     import matplotlib
 
-    font = _font()
-    settings: dict[str, Any] = {"svg.hashsalt": "chainrule"}
-    with matplotlib.rc_context(settings | ({"font.family": [font, "DejaVu Sans"]} if font else {})):
+    korean = _korean_font()
+    # In English the Korean font is there for names such as 키[i]: what the first lacks is taken from the second.
+    families = [korean, "DejaVu Sans"] if language() == "ko" else ["DejaVu Sans", korean]
+    settings: dict[str, Any] = {"svg.hashsalt": "chainrule", "font.family": [f for f in families if f is not None]}
+    with matplotlib.rc_context(settings):
         yield
 
 
@@ -217,10 +219,6 @@ def _write(figure: Any, path: str | Path) -> None:
 
 def _label(name: str) -> str:
     return catalogue(_drawn_language(), "interfaces").get(f"plot_{name}", name)
-
-
-def _font() -> str | None:
-    return _korean_font() if language() == "ko" else None
 
 
 @cache

@@ -12,10 +12,9 @@ from chainrule.derivation.adjoint import Adjoint, Derivation
 from chainrule.formula.evaluate import Array, evaluate
 from chainrule.formula.expr import Element
 from chainrule.formula.system import System
-from chainrule.interfaces.pictures.diagram import (
-    MAX_COLUMNS,
-    MAX_NEURONS,
-    Diagram,
+from chainrule.interfaces.pictures.diagram import MAX_COLUMNS, MAX_NEURONS, Diagram
+from chainrule.interfaces.pictures.graph import Layer
+from chainrule.interfaces.pictures.look import (
     Look,
     check_sample,
     graph_of,
@@ -24,8 +23,7 @@ from chainrule.interfaces.pictures.diagram import (
     loss_number,
     target_numbers,
 )
-from chainrule.interfaces.pictures.graph import Layer
-from chainrule.interfaces.pictures.mathtext import Formulas, short_number
+from chainrule.interfaces.pictures.mathtext import Formulas
 from chainrule.interfaces.pictures.samples import Losses, bound, forward, rows_in, sizes_of
 from chainrule.interfaces.plots import check_suffix, fonts, save_gif, word
 from chainrule.program.interpret import run
@@ -201,8 +199,9 @@ class _Flow:
     def _new_loss(self, weights: Mapping[str, Array]) -> str:
         if not self.loss:
             return ""
-        new = Losses(self.network, self.arrays).at(weights)
-        return word("pictures.new_loss", before=self.loss, after=short_number(new))
+        losses = Losses(self.network, self.arrays)
+        before, after = (f"{losses.at(w):.4g}".replace("-", "−") for w in ({}, weights))
+        return word("pictures.new_loss", before=before, after=after)
 
     # their parts
 

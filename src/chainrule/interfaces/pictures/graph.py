@@ -113,6 +113,7 @@ class _Reader:
     def __init__(self, source: System, sizes: Mapping[str, int], hyper: Mapping[str, float]):
         self.system = normalize(source).system
         self.samples = source.samples
+        self.named = {t.name for t in source.of_role("computed")}
         self.hyper = hyper
         self.sizes = {**sizes, self.samples: 1}
         self.known = self._probe()
@@ -134,9 +135,8 @@ class _Reader:
     # layers
 
     def _neurons(self) -> list[str]:
-        """The inputs and computed quantities of one sample that the output follows from."""
-        assert self.system.output is not None
-        wanted = self.system.depends_on(self.system.output)
+        """The inputs and computed quantities of one sample that a prediction follows from."""
+        wanted = {n for head in self._heads() for n in self.system.depends_on(head)}
         alive = [t.name for t in self.system.of_role("input") if t.name in wanted]
         reached = set(alive)
         for equation in self.system.equations:
@@ -144,6 +144,18 @@ class _Reader:
             if name in wanted and self.system.depends_on(name) & reached and self.system.is_sampled(name):
                 alive.append(name)
         return alive
+
+    def _heads(self) -> list[str]:
+        """The output, and what else the text computes for the loss without knowing a target: another prediction."""
+        system = self.system
+        assert system.output is not None
+        heads = [system.output]
+        for name in sorted(self.named & system.depends_on(system.loss)) if system.loss is not None else []:
+            roles = {system.tensors[n].role for n in system.depends_on(name)}
+            follows_output = system.output in system.depends_on(name)
+            if name != system.loss and not roles & {"target", "label"} and not follows_output:
+                heads.append(name)
+        return heads
 
     def _sources(self, name: str) -> list[str]:
         """The neurons that a quantity is computed from, also by way of a mean over the batch."""

@@ -10,8 +10,9 @@ import numpy as np
 
 from chainrule.errors import DataError, SettingError
 from chainrule.formula.evaluate import Array
-from chainrule.interfaces.pictures.diagram import graph_of
+from chainrule.interfaces.pictures.diagram import count_text
 from chainrule.interfaces.pictures.graph import Graph, Layer
+from chainrule.interfaces.pictures.look import check_sample, graph_of, shown_as_image
 from chainrule.interfaces.pictures.mathtext import Formulas
 from chainrule.interfaces.pictures.samples import bound, forward, image_of, listed, own_indices, rows_in
 from chainrule.interfaces.plots import FAINT, INK, NEGATIVE, POSITIVE, diverging, fonts, new_figure, rising, word
@@ -23,6 +24,7 @@ PER_ROW = 10
 BARS = 40  # more neurons than these are a strip of colours
 SAMPLES = 200  # rows of a batch of activations
 SHOWN = 10  # images that are rebuilt
+PCA_ROWS = 5000  # images that are centred at a time: 31 MB of 28 × 28 in float64
 
 Shape = tuple[int, int]
 
@@ -126,8 +128,6 @@ def activations(network: Network, x: object, *, sample: int | None = None) -> An
 
     `sample` picks one of several samples. Raises: DataError, SettingError; FormulaError without an output.
     """
-    from chainrule.interfaces.pictures.diagram import check_sample
-
     arrays = bound(network, x)
     rows = rows_in(arrays)
     if sample is not None:
@@ -141,7 +141,7 @@ def activations(network: Network, x: object, *, sample: int | None = None) -> An
 
 def _layer_panels(graph: Graph, known: dict[str, Array], sample: int | None) -> Any:
     layers = [layer for layer in graph.layers.values() if layer.name in known]
-    heights = [1.5 if layer.is_input and image_of(layer.count) and sample is not None else 1.15 for layer in layers]
+    heights = [1.5 if shown_as_image(layer) else 1.15 for layer in layers]
     heights = heights if sample is not None else [1.7] * len(layers)
     figure = new_figure(7.5, sum(heights) + 0.45 * len(layers) + 0.2)
     panels = figure.subplots(len(layers), 1, squeeze=False, height_ratios=heights)[:, 0]
@@ -153,19 +153,13 @@ def _layer_panels(graph: Graph, known: dict[str, Array], sample: int | None) -> 
             _batch_panel(figure, axes, values[:SAMPLES])
         else:
             _sample_panel(axes, layer, values[sample])
-        axes.set_title(f"{formulas.quantity(layer.name)}   {_size_text(layer)}", fontsize=10, loc="left", color=INK)
+        axes.set_title(f"{formulas.quantity(layer.name)}   {count_text(layer)}", fontsize=10, loc="left", color=INK)
         axes.tick_params(labelsize=8)
     return figure
 
 
-def _size_text(layer: Layer) -> str:
-    from chainrule.interfaces.pictures.diagram import count_text
-
-    return count_text(layer)
-
-
 def _sample_panel(axes: Any, layer: Layer, values: Array) -> None:
-    image = image_of(layer.count) if layer.is_input else None
+    image = shown_as_image(layer)
     if image is not None:
         axes.imshow(values.reshape(image), cmap="gray_r", vmin=0, vmax=max(1.0, float(values.max())))
         axes.set_axis_off()
@@ -219,7 +213,7 @@ def reconstructions(
         raise SettingError(say("pictures.wrong_image_shape", came=_times(image), pixels=originals.shape[1]))
     rows = [(word("pictures.original"), originals), (_with_error("rebuilt", originals, rebuilt), rebuilt)]
     if pca is not None and pca is not False:
-        source = originals if pca is True else _flat(bound(network, pca)) / white
+        source = originals if pca is True else next(iter(bound(network, pca).values())) / white
         components = min(layer.count for layer in graph_of(network).layers.values())
         again = pca_rebuilt(source, originals, components)
         rows.append((_with_error("pca", originals, again, components), again))
@@ -228,12 +222,15 @@ def reconstructions(
 
 
 def pca_rebuilt(source: Array, images: Array, components: int) -> Array:
-    """The images from their mean and the first principal components of `source`, both (N, pixels)."""
-    mean = source.mean(axis=0)
-    # The eigenvectors of the covariance are those of the SVD, and (pixels, pixels) is smaller than the data.
-    centred = (source - mean).astype(np.float64)
-    _, vectors = np.linalg.eigh(centred.T @ centred)
-    basis = vectors[:, ::-1][:, :components]
+    """The images (N, pixels) from their mean and the first principal components of `source`, one image a row."""
+    pixels = images.shape[1]
+    mean = source.reshape(len(source), pixels).mean(axis=0, dtype=np.float64)
+    # The covariance's singular vectors are those of the centred data; it is (pixels, pixels), however many rows come.
+    covariance = np.zeros((pixels, pixels))
+    for start in range(0, len(source), PCA_ROWS):
+        part = source[start : start + PCA_ROWS].reshape(-1, pixels) - mean
+        covariance += part.T @ part
+    basis = np.linalg.svd(covariance, hermitian=True)[0][:, :components]
     return np.asarray(mean + (images - mean) @ basis @ basis.T)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from chainrule.errors import SettingError
+from chainrule.errors import SettingError, ShapeError
 from chainrule.formula.evaluate import Array
 from chainrule.interfaces.pictures.samples import Losses, bound, first_rows
 from chainrule.interfaces.plots import GRID, INK, NEGATIVE, POSITIVE, fonts, new_figure, rising, word
@@ -16,9 +17,9 @@ from chainrule.messages import say
 from chainrule.training.network import Network
 
 ROWS = 500  # samples that the loss is a mean of: the surface of the first 500 looks like that of all
-LINE_POINTS, PLANE_POINTS = 61, 25
+LINE_POINTS, PLANE_POINTS = 61, 21
 LEVELS = 14
-STEEP = 30.0  # the largest loss over the smallest from which levels are spaced by their logarithms
+STEEP = 5.0  # the largest loss over the smallest from which levels are spaced by their logarithms
 AROUND = 0.25  # of the path's width, on each side
 
 Weights = Mapping[str, Array]
@@ -32,10 +33,16 @@ class WeightPath:
 
     def __init__(self, network: Network):
         self.network = network
-        self.weights: list[dict[str, Array]] = [network.parameters]
+        self.weights: list[dict[str, Array]] = []
+        with suppress(ShapeError):  # sizes that the data will say: the start is drawn again when they are known
+            self.weights.append(network.parameters)
 
     def __call__(self, epoch: int, logs: Mapping[str, float]) -> None:
         """Keep the weights after an epoch."""
+        if not self.weights:
+            network = self.network
+            start = Network(network.system, dtype=network.dtype, sizes=network.sizes, seed=network.seed)
+            self.weights.append(start.parameters)
         self.weights.append(self.network.parameters)
 
     def __len__(self) -> int:
@@ -67,7 +74,7 @@ def loss_line(
     else:
         gradient = network.gradients(losses.arrays)
         direction, slope = _down(start, gradient)
-        span = 0.5 if span is None else _positive("span", span)
+        span = _span(losses.at(start), slope) if span is None else _positive("span", span)
         steps = np.linspace(-span, span, LINE_POINTS)
     values = np.array([losses.at(_moved(start, [direction], [s])) for s in steps])
     with fonts():
@@ -182,6 +189,11 @@ def _down(start: Weights, gradient: Weights) -> tuple[dict[str, Array], float]:
     if size == 0 or not np.isfinite(size):
         raise SettingError(say("pictures.no_gradient"))
     return {name: -g.astype(float) * (reach / size) for name, g in gradient.items()}, -size * reach
+
+
+def _span(loss: float, slope: float) -> float:
+    """A reach on which the tangent can be seen beside the curve: three times as far as it takes to fall to 0."""
+    return float(np.clip(3 * abs(loss / slope), 0.02, 0.5))
 
 
 def _checked(network: Network, to: Mapping[str, object]) -> dict[str, Array]:
