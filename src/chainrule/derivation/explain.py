@@ -207,10 +207,10 @@ class _Explainer:
 
     def _filled(self, value: Expr, left: Inline = (), *, mean: bool = False) -> tuple[Line, ...]:
         """The same line with numbers, where there are some; a mean over one sample is not written out."""
-        if self.numbers is None:
+        if self.numbers is None or isinstance(value, Number):
             return ()
         number = Value(self.numbers.value(value))
-        if isinstance(value, Element | Number) or (mean and self.numbers.sizes[self.system.samples] == 1):
+        if isinstance(value, Element) or (mean and self.numbers.sizes[self.system.samples] == 1):
             return (Line(left, (number,)),)
         return (Line(left, (Filled(value, self.numbers, ()), EQUALS, number)),)
 

@@ -53,13 +53,13 @@ def latex_number(number: float, digits: int = DIGITS) -> str:
 
 
 def latex_words(words: str) -> str:
-    """What number_words wrote, as LaTeX."""
-    words = words.replace("−", "-").replace("∞", r"\infty")
-    mantissa, ten, exponent = words.partition("·10")
-    if not ten:
-        return words
-    plain = "".join(str("⁰¹²³⁴⁵⁶⁷⁸⁹".index(c)) if c in "⁰¹²³⁴⁵⁶⁷⁸⁹" else "-" for c in exponent)
-    return rf"{mantissa} \cdot 10^{{{plain}}}"
+    """What number_words wrote, as LaTeX; the minus of a number belongs to it, and has no space of an operator."""
+    text = words.replace("−", "-").replace("∞", r"\infty")
+    mantissa, ten, exponent = text.partition("·10")
+    if ten:
+        plain = "".join(str("⁰¹²³⁴⁵⁶⁷⁸⁹".index(c)) if c in "⁰¹²³⁴⁵⁶⁷⁸⁹" else "-" for c in exponent)
+        text = rf"{mantissa} \cdot 10^{{{plain}}}"
+    return f"{{{text}}}" if text.startswith("-") else text
 
 
 @dataclass(frozen=True)

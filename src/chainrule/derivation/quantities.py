@@ -165,8 +165,7 @@ class Quantities:
         source = self.derivation.source
         if name not in source.tensors or source.equation_of(name) is None:
             return False
-        users = [{e.target.tensor for e in s.equations if name in tensors(e.value)} for s in (source, self.system)]
-        return not users[0] <= users[1]
+        return any(name in tensors(r.before) and name not in tensors(r.after) for r in self.derivation.rewrites)
 
     def gradient(self, name: str) -> Definition:
         """∂E/∂q of the batch's loss, for what has no sample axis."""

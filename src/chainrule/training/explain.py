@@ -227,7 +227,8 @@ class _Explainer:
         page = derivation_page(self.derivation, title=title, numbers=numbers, first=name)
         element = Element(name, place)
         intro = list(self._intro(element, numbers))
-        blocks = (*intro, *page.blocks, *self._update(element, numbers), *self._summary(numbers))
+        *body, rules = page.blocks
+        blocks = (*intro, *body, *self._update(element, numbers), *self._summary(numbers), rules)
         heading = say_inline("pages.numbers_title", name=title) if title else (say("pages.title_plain"),)
         shaped = {n: a[0] if self._is_one_sample(n) else a for n, a in self.values.items()}
         return Explanation(replace(page, title=heading, blocks=blocks), shaped, spelled)
