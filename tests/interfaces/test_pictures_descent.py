@@ -66,6 +66,19 @@ def test_three_learning_rates_without_being_asked():
     assert "moves away" in large
 
 
+def test_learning_rates_are_named_by_what_became_of_them():
+    """The curvature at the start of a quartic says little of the valley: the rates are found by trying."""
+    small, good, large = (axes.get_title().split("\n") for axes in cr.pictures.descent(WELLS, -2.0).axes)
+    assert "too small" in small[0] and "on its way" in small[1]
+    assert "good" in good[0] and "minimum" in good[1]
+    assert "too large" in large[0] and "moves away" in large[1]
+
+
+def test_flat_ground_is_no_minimum():
+    title = cr.pictures.descent("exp(x)", 2.0, learning_rates=1.0).axes[0].get_title()
+    assert "flat ground" in title
+
+
 def test_the_drawn_stops_are_the_path():
     figure = cr.pictures.descent("x**2", 2.0, learning_rates=0.2, steps=7)
     stops = next(line for line in figure.axes[0].lines if line.get_marker() == "o")

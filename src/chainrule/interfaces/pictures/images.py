@@ -60,7 +60,7 @@ def _as_images(network: Network, name: str, array: Array, shape: Shape | None) -
     """(units, rows, columns). Raises: SettingError where no side of the weight is an image."""
     found = _image_axes(network, name, array, shape)
     if found is None:
-        wanted = _times(shape) if shape is not None else word("pictures.a_square")
+        wanted = _times(shape) if shape is not None else say("pictures.a_square")
         raise SettingError(say("pictures.not_an_image", name=name, came=_times(array.shape) or "1", wanted=wanted))
     axes, image = found
     others = [n for n in range(array.ndim) if n not in axes]
