@@ -19,6 +19,8 @@ The public names:
     load(path)           a Network from its model file
     Network              formulas with weights: predict, loss, gradients, fit, save
     derive(text, by)     the derivative of one scalar formula, with its steps
+    check_derivation(net, claim)
+                         whether a gradient or an update rule that was derived by hand is right, and where it is not
     derivative(text, at) the same from the ground up at a point: rate, limit, rules, linear approximation
     datasets             datasets.mnist()
     pictures             network diagrams, the flow of one sample, weights, boundaries, loss surfaces, descent
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from chainrule import errors, library
     from chainrule.derivation.derive import derive
     from chainrule.interfaces import datasets, pictures
+    from chainrule.interfaces.claim import check_derivation
     from chainrule.interfaces.derivative import derivative
     from chainrule.messages import set_language
     from chainrule.training.network import Network, formula, load
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Network",
+    "check_derivation",
     "datasets",
     "derivative",
     "derive",
@@ -72,6 +76,7 @@ __all__ = [
 # milliseconds, and neither NumPy nor what only some need (llvmlite, matplotlib, rich) comes with it.
 _HOMES = {
     "Network": ("chainrule.training.network", "Network"),
+    "check_derivation": ("chainrule.interfaces.claim", "check_derivation"),
     "datasets": ("chainrule.interfaces.datasets", ""),
     "derivative": ("chainrule.interfaces.derivative", "derivative"),
     "derive": ("chainrule.derivation.derive", "derive"),

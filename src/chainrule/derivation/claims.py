@@ -12,7 +12,7 @@ A person's own letters are fine: dE/dw[a, b] and sums over c mean what their pla
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from chainrule.derivation.derive import derive
@@ -448,12 +448,12 @@ class _Reader:
         scope = Scope(source, self._primes(text), tensors, self.book.samples)
         scope.indices |= {str(s) for s, _ in given} | self.classes.names
         value = scope.expression(0, len(text))
-        value = self._without_quotients(value, quotients)
         value = self._known_symbols(value, source, update=parameter is not None)
         self._check_positions(value, source, tensors)
         value, given = self._positions_as_letters(value, given, tensors)
         renamer = _Renamer(self.classes, tensors, self.book.samples)
         value, found = renamer.rename(value, given)
+        value = self._without_quotients(value, quotients)
         self.letters = {new: _typed(name) for name, new in {**found, **renamer.loose_names}.items() if new != name}
         names = {_typed(name): new for name, new in found.items()}
         loose = tuple(new for name, new in renamer.loose_names.items() if not isinstance(_typed(name), int))
@@ -487,7 +487,7 @@ class _Reader:
                 return Element(node.tensor, tuple(letter(s, o) for s, o in zip(node.slots, own, strict=True)))
             return node
 
-        return transform(value, change), [(letter(s, o), o) for s, o in given]
+        return with_leaves(value, change), [(letter(s, o), o) for s, o in given]
 
     def _rewritten(
         self,
@@ -622,7 +622,7 @@ class _Reader:
                 raise _fail(
                     source, UnknownName, _offset_of(source, "", name), "unknown_name", name=name, near=near(name, names)
                 )
-        return self.book.with_symbols(value, put) if put else value
+        return with_leaves(value, lambda n: put.get(n.name, n) if isinstance(n, Symbol) else n)
 
     def _check_positions(self, value: Expr, source: Source, tensors: Mapping[str, Tensor]) -> None:
         for node in elements(value):
@@ -633,6 +633,37 @@ class _Reader:
                     raise source.fail(
                         ShapeError, offset, "slot_out_of_range", element=text, index=own, size=self.sizes[own]
                     )
+
+
+def with_leaves(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
+    """`expr` with other elements and symbols, all nodes above them as they were written: nothing is tidied."""
+    parts = children(expr)
+    if not parts:
+        return change(expr)
+    new = tuple(with_leaves(p, change) for p in parts)
+    return with_parts(expr, new) if any(a is not b for a, b in zip(parts, new, strict=True)) else expr
+
+
+def with_parts(expr: Expr, parts: tuple[Expr, ...]) -> Expr:
+    """The node over other parts, as it is."""
+    match expr:
+        case Add():
+            return Add(parts)
+        case Mul():
+            return Mul(parts)
+        case Power():
+            return Power(*parts)
+        case Apply(function, _):
+            return Apply(function, parts)
+        case Compare(operator, _, _):
+            return Compare(operator, *parts)
+        case Where():
+            return Where(*parts)
+        case Reduction(kind, indices, _):
+            return Reduction(kind, indices, parts[0])
+        case Normalized(kind, index, _):
+            return Normalized(kind, index, parts[0])
+    return expr
 
 
 def truth_axes(truth: Expr) -> frozenset[str]:
@@ -822,19 +853,7 @@ class _Renamer:
                 return Reduction(kind, tuple(c.new for c in cells), self._rebuilt(body, inner, bound))
             case Normalized(kind, index, body):
                 return Normalized(kind, str(slot(index)), again(body))
-            case Add(parts):
-                return Add(tuple(map(again, parts)))
-            case Mul(parts):
-                return Mul(tuple(map(again, parts)))
-            case Power(base, exponent):
-                return Power(again(base), again(exponent))
-            case Apply(function, arguments):
-                return Apply(function, tuple(map(again, arguments)))
-            case Compare(operator, first, second):
-                return Compare(operator, again(first), again(second))
-            case Where(condition, yes, no):
-                return Where(again(condition), again(yes), again(no))
-        return node
+        return with_parts(node, tuple(map(again, children(node))))
 
 
 class _Env(dict[str, _Index]):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from chainrule.derivation.claims import IndexClasses
+from chainrule.derivation.claims import IndexClasses, with_leaves, with_parts
 from chainrule.derivation.quantities import LocalFactor, Quantities
 from chainrule.formula.expr import (
     MINUS_ONE,
@@ -363,21 +363,7 @@ def _everywhere(expr: Expr, row: Edits, context: Context) -> Iterator[Edit]:
     for place, part in enumerate(parts):
         for edit in _everywhere(part, row, inner):
             new = tuple(edit.expr if n == place else p for n, p in enumerate(parts))
-            yield replace(edit, expr=_built(expr, new))
-
-
-def _built(expr: Expr, parts: tuple[Expr, ...]) -> Expr:
-    """The node over other parts, as it is: tidying a thousand edits would take longer than evaluating them."""
-    match expr:
-        case Add():
-            return Add(parts)
-        case Mul():
-            return Mul(parts)
-        case Reduction(kind, indices, _):
-            return Reduction(kind, indices, parts[0])
-        case Where():
-            return Where(*parts)
-    return rebuild(expr, parts)
+            yield replace(edit, expr=with_parts(expr, new))
 
 
 def _throughout(expr: Expr, context: Context) -> Iterator[Edit]:
@@ -401,16 +387,7 @@ def _throughout(expr: Expr, context: Context) -> Iterator[Edit]:
 
             slots = tuple(own)
             there = Element(tensor.name, (samples, *slots) if samples in tensor.indices else slots)
-            yield Edit("wrong_quantity", _changed(expr, change), context.tensor(name).element, there)
-
-
-def _changed(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
-    """Every leaf changed, the nodes above it as they are."""
-    parts = children(expr)
-    if not parts:
-        return change(expr)
-    new = tuple(_changed(p, change) for p in parts)
-    return _built(expr, new) if any(a is not b for a, b in zip(parts, new, strict=True)) else expr
+            yield Edit("wrong_quantity", with_leaves(expr, change), context.tensor(name).element, there)
 
 
 # --- what a factor can be ---------------------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ MAX_EDITS = 1_500  # of one true expression
 MAX_CANDIDATES = 240
 MAX_ALIKE = 12  # explanations that come to the same, of which the best is chosen
 PAIR_SECONDS = 1.0
+MARK = 1e-6  # how near the marks of rows are that may differ by a constant
 CHECKED = 4  # points at which a finding is checked
 # The constants that a person may have forgotten or added.
 CONSTANTS = tuple(
@@ -76,6 +77,7 @@ class _Forms:
     points: list[Point]
     arrays: list[Array]  # the truth at every point
     edits: list[Edit]
+    by_size: list[Edit]
     edited: Array
     terms: list[tuple[Expr, list[Array]]]  # of a truth that is a sum, each at every point
     factors: list[Expr]
@@ -127,7 +129,8 @@ class Locator:
         factors, values = self._factors(context, points, axes)
         arrays = [p.value(truth, axes) for p in points]
         terms = [(t, [p.value(t, axes) for p in points]) for t in _summands(truth)]
-        return _Forms(context, truth, axes, points, arrays, found, edited, terms, factors, values)
+        by_size = sorted(found, key=lambda e: count_nodes(e.expr))
+        return _Forms(context, truth, axes, points, arrays, found, by_size, edited, terms, factors, values)
 
     def _edits(
         self, truth: Expr, context: Context, point: Point, axes: tuple[str, ...]
@@ -307,9 +310,7 @@ class _Search:
             alike = itertools.islice((e for e in self._alike() if self._holds(e.expr)), MAX_ALIKE)
             yield from ((_finding(e),) for e in sorted(alike, key=self._other_words))
             return
-        for edit, array in zip(self.forms.edits, self.forms.edited, strict=True):
-            if edit.mistake == "exchanged":  # the sign of the whole finds that one
-                continue
+        for edit, array in self._worth_a_look(chosen):
             ratio = _ratio(self.claimed[0].ravel(), array)
             if ratio is None:
                 continue
@@ -318,11 +319,30 @@ class _Search:
                 if self._holds(mul(factor, edit.expr)):
                     yield self._findings(constant, product, edit)
 
-    def _other_words(self, edit: Edit) -> int:
-        """How far the quantities of an edit are from those that the claim names: the less, the likelier."""
+    def _worth_a_look(self, chosen: Sequence[int]) -> Iterator[tuple[Edit, Array]]:
+        """The edits that the claim may be a number and one of the chosen factors away from, by their marks."""
+        claimed, edited = self.claimed[0].ravel(), self.forms.edited
+        mask = np.abs(claimed) > 1e-12 * np.max(np.abs(claimed), initial=0)
+        if edited.shape[1:] != claimed.shape or mask.sum() < 2:
+            return
+        with np.errstate(divide="ignore"):
+            rows = np.log(np.abs(claimed[mask])) - np.log(np.abs(edited[:, mask]))
+        marks, own = _mark(rows), _mark(self.logs_here[list(chosen)][:, mask])
+        own = np.concatenate([[0.0], own, -own])
+        for n in np.flatnonzero((np.abs(marks[:, None] - own[None, :]) < MARK).any(axis=1)):
+            if self.forms.edits[n].mistake != "exchanged":  # the sign of the whole finds that one
+                yield self.forms.edits[n], edited[n]
+
+    def _other_words(self, edit: Edit) -> tuple[int, int]:
+        """How far the quantities of an edit are from those that the claim names: the less, the likelier.
+
+        Names of adjoints that the claim does not use come last: who wrote everything out has no δ in mind.
+        """
         book = self.forms.context.book
+        parts = {n for p in (edit.true, edit.claimed) if p is not None for n in tensors(p)}
+        strange = len(parts - self.written - set(book.system.tensors))
         counts = [Counter(e.tensor for e in elements(book.in_primal_names(x))) for x in (edit.expr, self.value)]
-        return sum(((counts[0] - counts[1]) + (counts[1] - counts[0])).values())
+        return strange, sum(((counts[0] - counts[1]) + (counts[1] - counts[0])).values())
 
     def _alike(self) -> Iterator[Edit]:
         """The edits with the claim's numbers at the first point."""
@@ -361,7 +381,7 @@ class _Search:
         end = time.monotonic() + seconds
         context, point, axes = self.forms.context, self.forms.points[0], self.forms.axes
         memory: Memory = {}
-        for first in sorted(self.forms.edits, key=lambda e: count_nodes(e.expr)):
+        for first in self.forms.by_size:
             for second in edits(first.expr, context):
                 if time.monotonic() > end:
                     return
@@ -390,22 +410,30 @@ def _ratio(claimed: Array, true: Array) -> _Ratio | None:
 
 def _combinations(wanted: Array, logs: Array, count: int) -> Iterator[tuple[Product, float]]:
     """Which sums of rows, with signs, differ from `wanted` by one number throughout; and that number."""
-    if _constant_rows(wanted[None])[0]:
+    if _is_constant(wanted):
         yield (), float(wanted[0])
-    for e in (-1, 1) if count else ():
-        rest = wanted[None] - e * logs
-        for n in np.flatnonzero(_constant_rows(rest)):
-            yield ((int(n), e),), float(rest[n, 0])
-    logs = np.where(np.isfinite(logs), logs, np.nan)  # a factor that is 0 somewhere explains nothing
-    for first in range(len(logs)) if count > 1 else ():
-        for e1, e2 in ((-1, 1), (-1, -1), (1, -1), (1, 1)):
-            rest = (wanted - e1 * logs[first])[None] - e2 * logs
-            for n in np.flatnonzero(_constant_rows(rest)):
-                if n > first or (n == first and e1 == e2):
-                    yield ((first, e1), (int(n), e2)), float(rest[n, 0])
+    if not count or not len(logs):
+        return
+    mark, marks = _mark(wanted[None])[0], _mark(logs)
+    for e in (-1, 1):
+        for n in np.flatnonzero(np.abs(mark - e * marks) < MARK):
+            if _is_constant(rest := wanted - e * logs[n]):
+                yield ((int(n), e),), float(rest[0])
+    if count < 2:
+        return
+    for e1, e2 in ((-1, 1), (-1, -1), (1, -1), (1, 1)):
+        for a, b in np.argwhere(np.abs(mark - e1 * marks[:, None] - e2 * marks[None, :]) < MARK):
+            if (a < b or (a == b and e1 == e2)) and _is_constant(rest := wanted - e1 * logs[a] - e2 * logs[b]):
+                yield ((int(a), e1), (int(b), e2)), float(rest[0])
 
 
-def _constant_rows(logs: Array) -> Array:
-    """Which rows hold one number throughout."""
+def _mark(logs: Array) -> Array:
+    """One number a row: the same, up to rounding, for rows that differ by a constant. Other rows rarely share it."""
     with np.errstate(invalid="ignore"):
-        return np.asarray(np.max(np.abs(logs - logs[:, :1]), axis=1, initial=0) < 1e-7)
+        logs = np.where(np.isfinite(logs), logs, np.nan)  # a factor that is 0 somewhere explains nothing
+        weights = np.random.default_rng(1).normal(size=logs.shape[1])
+        return np.asarray((logs - logs.mean(axis=1, keepdims=True)) @ weights)
+
+
+def _is_constant(row: Array) -> bool:
+    return bool(np.max(np.abs(row - row[0]), initial=0) < 1e-7)
