@@ -103,12 +103,12 @@ class Boundary:
             figure, axes = _axes(self.network, self.plane)
             for number, epoch in enumerate(chosen):
                 share = number / max(len(chosen) - 1, 1)
-                height, level = _height(_outputs(self._at(epoch), self.plane))
                 style = {"colors": [diverging()(0.56 + 0.44 * share)], "linewidths": 0.8 + 1.6 * share}
-                _contour(axes, self.plane, height, level, **style)
+                for surface, level in _turns(_outputs(self._at(epoch), self.plane)):
+                    _contour(axes, self.plane, surface, level, **style)
             _draw_points(axes, self.points, self.targets)
             title = word("pictures.boundary_lines", epochs=len(self.weights) - 1)
-            axes.set_title(title, fontsize=10, loc="left", color=INK)
+            axes.set_title(title, fontsize=10, loc="left", pad=17, color=INK)
             return figure
 
     def _chosen(self, most: int) -> list[int]:
@@ -190,15 +190,14 @@ def _outputs(network: Network, plane: Plane) -> Array:
     return values.reshape(*plane.shape, -1).transpose(2, 0, 1)
 
 
-def _height(outputs: Array) -> tuple[Array, float]:
-    """A surface and the level on which the decision turns: of two outputs their difference."""
+def _turns(outputs: Array) -> list[tuple[Array, float]]:
+    """Surfaces, each with the level on which a decision turns: of several outputs one for each, its lead."""
     if len(outputs) == 1:
         surface = outputs[0]
         is_probability = surface.min() >= 0 and surface.max() <= 1
-        return surface, 0.5 if is_probability else 0.0
-    if len(outputs) == 2:
-        return outputs[1] - outputs[0], 0.0
-    return outputs.argmax(axis=0).astype(float), 0.5
+        return [(surface, 0.5 if is_probability else 0.0)]
+    leads = [(outputs[k] - np.delete(outputs, k, axis=0).max(axis=0), 0.0) for k in range(len(outputs))]
+    return leads[1:] if len(outputs) == 2 else leads
 
 
 # --- drawing ----------------------------------------------------------------------------------------------------------
@@ -213,7 +212,7 @@ def _draw(network: Network, plane: Plane, points: Array | None, targets: Array |
         _fill_sides(figure, axes, plane, outputs, str(network.system.output), Formulas.of(network.system))
     _draw_points(axes, points, targets)
     if title:
-        axes.set_title(title, fontsize=10, loc="left", color=INK)
+        axes.set_title(title, fontsize=10, loc="left", pad=17, color=INK)
     return figure
 
 
@@ -235,7 +234,7 @@ def _axes(network: Network, plane: Plane, *, bar: bool = False) -> tuple[Any, An
 
 
 def _fill_sides(figure: Any, axes: Any, plane: Plane, outputs: Array, name: str, formulas: Formulas) -> None:
-    surface, level = _height(outputs)
+    ((surface, level),) = _turns(outputs)
     reach = max(float(np.max(np.abs(surface - level))), 1e-12)
     drawn = axes.imshow(
         surface,
@@ -264,9 +263,8 @@ def _fill_classes(axes: Any, plane: Plane, outputs: Array) -> None:
     extent = (plane.horizontal[0], plane.horizontal[-1], plane.vertical[0], plane.vertical[-1])
     style = {"cmap": ListedColormap(light), "vmin": -0.5, "vmax": count - 0.5, "interpolation": "nearest"}
     axes.imshow(classes, extent=extent, origin="lower", aspect="auto", **style)
-    for k in range(count):
-        others = np.delete(outputs, k, axis=0).max(axis=0)
-        _contour(axes, plane, outputs[k] - others, 0.0, colors=[INK], linewidths=1.2)
+    for surface, level in _turns(outputs):
+        _contour(axes, plane, surface, level, colors=[INK], linewidths=1.2)
 
 
 def _contour(axes: Any, plane: Plane, surface: Array, level: float, **style: Any) -> None:
@@ -281,7 +279,11 @@ def _draw_points(axes: Any, points: Array | None, targets: Array | None) -> None
     style = {"s": 46 if len(points) <= 200 else 14, "linewidths": 0.9 if len(points) <= 200 else 0.4}
     classes = _class_numbers(targets)
     if classes is None:
-        axes.scatter(points[:, 0], points[:, 1], color=FAINT, edgecolors="white", zorder=4, **style)
+        # Numbers, such as those of a regression, on the scale of the signs.
+        reach = 1.0 if targets is None else float(np.max(np.abs(targets))) or 1.0
+        scale = {"c": targets, "cmap": diverging(), "vmin": -reach, "vmax": reach, "edgecolors": INK}
+        colours = {"color": FAINT, "edgecolors": "white"} if targets is None else scale
+        axes.scatter(points[:, 0], points[:, 1], zorder=4, **colours, **style)
         return
     for k in np.unique(classes):
         own = points[classes == k]
