@@ -89,9 +89,9 @@ def test_a_callback_keeps_each_epoch(tmp_path):
     w, b = net.parameters["w"], net.parameters["b"]
     points = contour_points(frames[-1])
     assert np.abs(points @ w + b).max() < 1e-3 * np.abs(w).max() * np.ptp(points)
-    record.gif(tmp_path / "b.gif")
+    record.gif(tmp_path / "b.gif", most=4)
     with Image.open(tmp_path / "b.gif") as image:
-        assert image.n_frames == 7
+        assert image.n_frames == 4
     assert len(record.frames(most=3)) == 3
     # Six lines; before the training all weights are 0 and there is none.
     assert "6 epochs" in " ".join(texts(record.lines()))
@@ -207,12 +207,12 @@ def test_bad_requests_around_the_loss():
 def test_the_error_of_a_batch_is_that_of_its_gradient():
     net = cr.formula("input x\ntarget t\nparameter w = 0\nE = 1/2*(w*x - t)**2", dtype="float64")
     x, t = np.ones(64), np.random.default_rng(0).normal(1, 1, 64)
-    sizes, errors, count = batch_errors(net, x, t, draws=400)
+    sizes, errors, count = batch_errors(net, x, t, draws=200)
     # ∂E/∂w = w − t: the error of a batch is that of a mean of B out of N, relative to the mean of all.
     assert sizes.tolist() == [1, 2, 4, 8, 16, 32] and count == 64
     spread = t.std() / abs(t.mean())
     expected = spread * np.sqrt((64 - sizes) / (sizes * 63))
-    assert np.sqrt((errors**2).mean(axis=1)) == pytest.approx(expected, rel=0.15)
+    assert np.sqrt((errors**2).mean(axis=1)) == pytest.approx(expected, rel=0.2)
     assert "samples in the batch, B" in texts(cr.pictures.batch_noise(net, x, t, draws=3))
 
 

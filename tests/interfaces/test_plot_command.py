@@ -42,7 +42,7 @@ def complaint(capsys, *arguments: object) -> str:
         ("network", ["--data", "mnist", "--index", "3"]),
         ("weights", ["--weight", "W1"]),
         ("activations", ["--data", "mnist", "--index", "0..4"]),
-        ("line", ["--data", "mnist", "--index", "0..40"]),
+        ("line", ["--data", "mnist", "--index", "0..9"]),
         ("noise", ["--data", "mnist", "--index", "0..20"]),
     ],
 )
