@@ -1,4 +1,4 @@
-"""Wrong derivatives of random networks: a node of the right one, picked at random, is changed as a person might change it.
+"""Wrong derivatives of random networks: a node of the right one, picked at random, is changed as a person might.
 
 The operators here know nothing of the table in derivation/edits.py: they work on any node and any place. A mutant that
 has the value of the original (at data of its own) is none, and is not handed out.
@@ -93,7 +93,7 @@ def places(expr: Expr, scope: tuple[str, ...]) -> Iterator[tuple[Expr, tuple[str
             yield node, seen, put_deeper
 
 
-# --- operators: each gives another node, or None where it has nothing to do --------------------------------------------
+# --- operators: each gives another node, or None where it has nothing to do -------------------------------------------
 
 
 def negate(node, scope, scene, rng):
@@ -191,7 +191,9 @@ def add_factor(node, scope, scene, rng):
 
 def add_size(node, scope, scene, rng):
     index = base_index(str(rng.choice(scope or ("n",))))
-    return Mul((node, Power(Size(index), Number(Fraction(int(rng.choice([1, -1]))))))) if isinstance(node, Mul) else None
+    return (
+        Mul((node, Power(Size(index), Number(Fraction(int(rng.choice([1, -1]))))))) if isinstance(node, Mul) else None
+    )
 
 
 def another_function(node, scope, scene, rng):
@@ -285,7 +287,11 @@ def numbers(derivation, sizes, data, rng):
     arrays = dict(run_system(system, arrays, everything, scalars))
     for a in derivation.adjoints:
         arrays[a.equation.target.tensor] = evaluate(
-            a.equation.value, arrays, tuple(map(str, a.equation.target.slots)), sizes=primed(a.equation.value, everything), scalars=scalars
+            a.equation.value,
+            arrays,
+            tuple(map(str, a.equation.target.slots)),
+            sizes=primed(a.equation.value, everything),
+            scalars=scalars,
         )
     return arrays
 
@@ -327,7 +333,9 @@ def is_of_one_sample(expr, equation, arrays, sizes, derivation) -> bool:
     own = {n: own for n, own in Scene(derivation).tensors.items() if n in arrays}
     for row in range(sizes[samples]):
         alone = {n: a[row : row + 1] if own[n][:1] == (samples,) else a for n, a in arrays.items() if n in own}
-        true = evaluate(equation.value, alone, axes, sizes=primed(equation.value, {**sizes, samples: 1}), scalars=scalars)
+        true = evaluate(
+            equation.value, alone, axes, sizes=primed(equation.value, {**sizes, samples: 1}), scalars=scalars
+        )
         if claimed[row].shape != true.shape or not np.allclose(claimed[row], true, rtol=1e-6, atol=1e-12):
             return False
     return True

@@ -63,7 +63,13 @@ NETWORKS = {name: formula(text) for name, text in TEXTS.items()}
 
 # network, claim, the mistakes, the true part that is concerned, a word of the hint
 MISTAKES = [
-    ("mlp", "delta[k] = y[k] - z2[k]", {"missing_derivative", "exchanged"}, "z2[k]*(1 - z2[k])", "activation is missing"),
+    (
+        "mlp",
+        "delta[k] = y[k] - z2[k]",
+        {"missing_derivative", "exchanged"},
+        "z2[k]*(1 - z2[k])",
+        "activation is missing",
+    ),
     ("mlp", "delta[k] = (y[k] - z2[k])*z2[k]*(1 - z2[k])", {"exchanged"}, "z2[k] - y[k]", "exchanged"),
     ("mlp", "delta[k] = z2[k] - y[k]", {"missing_derivative"}, "z2[k]*(1 - z2[k])", "dz2/da2"),
     ("digits", "delta[k] = t[k] - p[k]", {"exchanged"}, "p[k] - t[k]", "exchanged"),
@@ -159,7 +165,11 @@ RIGHT = [
     ("digits", "dE/dp[k] = -t[k]/p[k]", None),
     ("digits", "dp[k]/da_p[l] = p[k]*([k == l] - p[l])", None),
     ("digits", "dE/dW1[i,j] = x[i]*[h[j] > 0]*sum[k](W2[j,k]*(p[k]-t[k]))", "sample"),
-    ("digits", "dE/dW1[i,j] = sum[k](where(a_h[j] > 0, x[i]*W2[j,k]*p[k], 0)) - x[i]*step(a_h[j])*sum[l](W2[j,l]*t[l])", "sample"),
+    (
+        "digits",
+        "dE/dW1[i,j] = sum[k](where(a_h[j] > 0, x[i]*W2[j,k]*p[k], 0)) - x[i]*step(a_h[j])*sum[l](W2[j,l]*t[l])",
+        "sample",
+    ),
     ("digits", "dE/dW1[3,7] = x[3]*delta_h[7]", "sample"),
     ("digits", "dE/da_p[k] = sum[l](-t[l]/p[l]*p[l]*([l == k] - p[k]))", None),
     ("logistic", "dE/dw[i] = (-t/p + (1-t)/(1-p))*p*(1-p)*x[i]", "sample"),
@@ -221,7 +231,6 @@ def test_a_forgotten_mean_needs_two_samples_to_show():
 
 @pytest.mark.parametrize("name, claim", [(m[0], m[1]) for m in MISTAKES], ids=[m[1] for m in MISTAKES])
 def test_a_counterexample_shows_what_it_says(name, claim):
-    """The claimed and the true value are evaluated again from the printed numbers, by NumPy alone where that is short."""
     example = check_derivation(NETWORKS[name], claim).counterexample
     if example is not None:
         assert abs(example.claimed - example.true) > 1e-5
@@ -279,7 +288,28 @@ def test_carets_point_at_what_was_typed_also_behind_rewritten_parts():
 
 def test_whatever_is_typed_gives_a_verdict_or_a_chainrule_error():
     rng = np.random.default_rng(0)
-    pieces = ["dE/dw[i,j]", "=", "(", ")", "p[j]", "x[i]", "*", "+", "-", "sum[j]", "1", "/", "[", "]", "<-", "∂", "'", "δ", "t", "n"]
+    pieces = [
+        "dE/dw[i,j]",
+        "=",
+        "(",
+        ")",
+        "p[j]",
+        "x[i]",
+        "*",
+        "+",
+        "-",
+        "sum[j]",
+        "1",
+        "/",
+        "[",
+        "]",
+        "<-",
+        "∂",
+        "'",
+        "δ",
+        "t",
+        "n",
+    ]
     checker = checker_of(NETWORKS["one layer"])
     for _ in range(400):
         claim = "".join(rng.choice(pieces, rng.integers(1, 9)))

@@ -17,6 +17,7 @@ def run(code: str) -> str:
 def test_the_public_names():
     assert cr.__all__ == [
         "Network",
+        "check_derivation",
         "datasets",
         "derivative",
         "derive",

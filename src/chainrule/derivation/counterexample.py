@@ -1,7 +1,7 @@
 """A wrong claim's counterexample: the fewest entries and the simplest numbers at which claim and truth differ.
 
-Sizes 1, 2, 3 are tried in turn, and at each size the values 0, 1, -1, 1/2, 2 for whole tensors and single entries, in the
-order of how little there is to write down: so that a person can check the result by hand.
+Sizes 1, 2, 3 are tried in turn, and at each size the values 0, 1, -1, 1/2, 2 for whole tensors and single entries, in
+the order of how little there is to write down: so that a person can check the result by hand.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chainrule.derivation.claims import BATCH, RATES, Claim
+from chainrule.derivation.claim_names import RATES
+from chainrule.derivation.claims import BATCH, Claim
 from chainrule.derivation.points import Point, Points, complete, holds
 from chainrule.errors import ChainruleError
 from chainrule.formula.evaluate import Array
@@ -101,7 +102,12 @@ class _Search:
         scalars = {n: float(v) for n, v in self.book.system.hyper.items()}
         used = {s for e in self.book.system.equations for s in symbols(e.value)}
         rules = [*RATES, *(s for u in (*self.book.system.updates, *self.points.lines) for s in symbols(u.value))]
-        return {**dict.fromkeys(used - set(scalars), 1.0), **dict.fromkeys(set(rules) - used, 0.5), **scalars, "step": 1}
+        return {
+            **dict.fromkeys(used - set(scalars), 1.0),
+            **dict.fromkeys(set(rules) - used, 0.5),
+            **scalars,
+            "step": 1,
+        }
 
     def find(self, end: float) -> Counterexample | None:
         for arrays in itertools.islice(self._simplest_first(), MAX_TRIES):

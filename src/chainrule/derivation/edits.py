@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from chainrule.derivation.claims import IndexClasses, with_leaves, with_parts
+from chainrule.derivation.indices import IndexClasses, with_leaves, with_parts
 from chainrule.derivation.quantities import LocalFactor, Quantities
 from chainrule.formula.expr import (
     MINUS_ONE,
@@ -29,7 +29,6 @@ from chainrule.formula.expr import (
     Power,
     Reduction,
     Slot,
-    Where,
     add,
     apply,
     children,
@@ -41,7 +40,6 @@ from chainrule.formula.expr import (
     mul,
     negative,
     power,
-    rebuild,
     split_coefficient,
     substitute,
     subtract,
@@ -54,7 +52,7 @@ from chainrule.formula.system import Tensor
 
 @dataclass(frozen=True)
 class Edit:
-    """A wrong derivative and how it came about: `true` is the part that was right, `claimed` what stands in its place."""
+    """A wrong derivative and how it came about: `true` is what was right, `claimed` what stands in its place."""
 
     mistake: str
     expr: Expr
@@ -196,8 +194,8 @@ def _missing_factor(node: Expr, context: Context) -> Iterator[Edit]:
 
 def _constant(node: Expr, context: Context) -> Iterator[Edit]:
     if isinstance(node, Number) and node.value != 0:
-        for value in (-node.value, 2 * node.value, node.value / 2, node.value + 1, node.value - 1, Fraction(1)):
-            if value != node.value:
+        for value in (2 * node.value, node.value / 2, node.value + 1, node.value - 1, Fraction(1)):
+            if abs(value) != abs(node.value):  # a sign is for other rows
                 yield Edit("constant", Number(value), node, Number(value))
 
 
@@ -238,7 +236,7 @@ def _wrong_sum(node: Expr, context: Context) -> Iterator[Edit]:
 
 
 def _extra_sum(node: Expr, context: Context) -> Iterator[Edit]:
-    if isinstance(node, Number | Add) or not children(node) and not isinstance(node, Element):
+    if isinstance(node, Number | Add) or (not children(node) and not isinstance(node, Element)):
         return
     for index in context.scope:
         if index in index_names(node) and index != context.book.samples:
@@ -394,7 +392,7 @@ def _throughout(expr: Expr, context: Context) -> Iterator[Edit]:
 
 
 def candidates(context: Context) -> Iterator[Expr]:
-    """What a claim may have too much, or too little: quantities in scope, what is left of them to 1, local derivatives."""
+    """What a claim may have too much or too little: quantities in scope, what they lack to 1, local derivatives."""
     seen: set[object] = set()
 
     def once(expr: Expr) -> Iterator[Expr]:

@@ -1,7 +1,7 @@
 """Check my derivation: a claim against the derivation, to a verdict.
 
-    read (claims.py) → compare at random points (points.py) → where all agree: prove (prove.py)
-                                                            → else: locate (locate.py), counterexample
+read (claims.py) → compare at random points (points.py) → where all agree: prove (prove.py)
+                                                        → else: locate (locate.py), counterexample
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ class Checker:
             raise claim.conflict
         return self._verdict(claim, DIFFERENT, findings, example=example)
 
-    def _verdict(self, claim: Claim, verdict: str, findings: tuple[Finding, ...] = (), *, example: bool = False) -> Verdict:
+    def _verdict(
+        self, claim: Claim, verdict: str, findings: tuple[Finding, ...] = (), *, example: bool = False
+    ) -> Verdict:
         words = Words(claim, self.book.samples)
         shown = example and claim.conflict is None
         first = findings[0] if findings else None
@@ -112,7 +114,9 @@ class Checker:
             mistakes=tuple(f.mistake for f in findings),
             factor=words.text(first.true) if first else None,
             claimed_factor=words.text(first.claimed) if first else None,
-            counterexample=find_counterexample(self.points, claim, _counts_samples(findings, self.book)) if shown else None,
+            counterexample=find_counterexample(self.points, claim, _counts_samples(findings, self.book))
+            if shown
+            else None,
             _findings=findings,
             _claim=claim,
             _book=self.book,
@@ -127,7 +131,6 @@ class Checker:
                 written_out = tidy(written_out)
             self.written_out[claim.truth] = written_out if short else claim.truth
         return words.text(self.written_out[claim.truth]) or ""
-
 
 
 def _counts_samples(findings: tuple[Finding, ...], book: Quantities) -> bool:

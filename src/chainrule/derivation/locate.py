@@ -7,7 +7,7 @@ Four searches by numbers, the simplest explanation first:
     remainder  claim - truth is a number times a quantity, or times two: one term too many
     pair       two rows, one after the other, for as long as the budget lasts
 
-A finding was seen at every point that was drawn: it is what the claim says, though not always how its author came to it.
+A finding was seen at every point that was drawn: it is what the claim says, if not always how its author came to it.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from chainrule.formula.expr import (
     number,
     power,
     tensors,
+    walk,
 )
 
 MAX_EDITS = 1_500  # of one true expression
@@ -132,9 +133,7 @@ class Locator:
         by_size = sorted(found, key=lambda e: count_nodes(e.expr))
         return _Forms(context, truth, axes, points, arrays, found, by_size, edited, terms, factors, values)
 
-    def _edits(
-        self, truth: Expr, context: Context, point: Point, axes: tuple[str, ...]
-    ) -> tuple[list[Edit], Array]:
+    def _edits(self, truth: Expr, context: Context, point: Point, axes: tuple[str, ...]) -> tuple[list[Edit], Array]:
         """All edits of the truth, as the derivation writes it and without its δ's; one row of numbers each."""
         found: list[Edit] = []
         arrays: list[Array] = []
@@ -209,6 +208,8 @@ class _Search:
         self.forms = forms
         self.value = value
         self.claimed = claimed
+        written_out = forms.context.book.in_primal_names(value)
+        self.nodes = {key(n) for e in (value, written_out) for n in walk(e) if isinstance(n, Add)}
         self.written = {*tensors(value)}  # of two explanations, one in the words of the claim is better
         self.sizes = [n for n, f in enumerate(forms.factors) if isinstance(f, Size)]
         # All points in one row: a factor is found where it explains the ratio at every one of them.
@@ -341,6 +342,7 @@ class _Search:
         book = self.forms.context.book
         parts = {n for p in (edit.true, edit.claimed) if p is not None for n in tensors(p)}
         strange = len(parts - self.written - set(book.system.tensors))
+        strange += edit.true is not None and key(edit.true) in self.nodes  # what the claim still has was not changed
         counts = [Counter(e.tensor for e in elements(book.in_primal_names(x))) for x in (edit.expr, self.value)]
         return strange, sum(((counts[0] - counts[1]) + (counts[1] - counts[0])).values())
 

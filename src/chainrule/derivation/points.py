@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from chainrule.derivation.claims import RATES, Claim, IndexClasses
+from chainrule.derivation.claim_names import RATES
+from chainrule.derivation.claims import Claim
+from chainrule.derivation.indices import IndexClasses
 from chainrule.derivation.quantities import Quantities
 from chainrule.derivation.sampling import draw_arrays, draw_scalars, small_sizes
 from chainrule.formula.evaluate import Array, Arrays, Memory, evaluate
@@ -114,8 +116,10 @@ class Points:
         found: dict[str, Array] = {}
         for tensor in system.of_role("target"):
             own = [f for f in system.facts if tensor.name in tensors(f.left) + tensors(f.right)]
-            one_hot = np.eye(sizes[tensor.indices[-1]])[self.rng.integers(0, sizes[tensor.indices[-1]], arrays[tensor.name].shape[:-1])]
-            either = self.rng.integers(0, 2, arrays[tensor.name].shape).astype(np.float64)
+            one_hot = np.eye(sizes[tensor.indices[-1]])[
+                self.rng.integers(0, sizes[tensor.indices[-1]], arrays[tensor.name].shape[:-1])
+            ]
+            either = np.asarray(self.rng.integers(0, 2, arrays[tensor.name].shape), dtype=np.float64)
             for values in (either, one_hot) if len(tensor.indices) > 1 else (either,):
                 if all(holds(f, {**arrays, tensor.name: values}, sizes) for f in own):
                     found[tensor.name] = values

@@ -6,8 +6,8 @@ reduced, functions are written by few (σ, tanh and softmax by exp; relu, abs an
 difference does not vanish as it stands, quantities are replaced by their definitions, the last computed first, until
 only inputs, targets and parameters are left.
 
-The proof is one-sided: a difference that does not vanish proves nothing. It is asked for only where random numbers agree,
-so that steps such as sqrt(u**2) = u, true of positive u, cannot make a wrong claim right.
+The proof is one-sided: a difference that does not vanish proves nothing. It is asked for only where random numbers
+agree, so that steps such as sqrt(u**2) = u, true of positive u, cannot make a wrong claim right.
 """
 
 from __future__ import annotations
@@ -16,6 +16,20 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
+from chainrule.derivation.terms import (
+    MAX_POWER,
+    base_of,
+    content_of,
+    copies_of,
+    factors_of,
+    first_sign,
+    is_bracket,
+    is_divisor,
+    leading_term,
+    opened_up,
+    ordered_terms,
+    terms_of,
+)
 from chainrule.formula.expr import (
     MINUS_ONE,
     ONE,
@@ -35,6 +49,7 @@ from chainrule.formula.expr import (
     Slot,
     Where,
     add,
+    as_number,
     base_index,
     compare,
     free_indices,
@@ -55,7 +70,6 @@ from chainrule.formula.system import Fact
 
 MAX_TERMS = 600  # of a product that is multiplied out; beyond it the claim counts as not proved
 MAX_BOUND = 5  # indices of one sum: whether two are the same is decided by trying all orders
-MAX_POWER = 6  # of a sum that is multiplied out
 SECONDS = 3.0
 
 Definition = tuple[Element, Expr]
@@ -178,7 +192,7 @@ class Prover:
         products: list[Expr] = [ONE]
         opened = False
         for factor in factors:
-            choices = _opened(factor)
+            choices = opened_up(factor)
             opened = opened or len(choices) > 1
             if len(products) * len(choices) > MAX_TERMS or time.monotonic() > self.deadline:
                 raise _GivenUp
@@ -190,14 +204,14 @@ class Prover:
 
     def _again(self, term: Expr) -> Expr:
         factors = term.factors if isinstance(term, Mul) else (term,)
-        return self.product(factors) if any(len(_opened(f)) > 1 for f in factors) else self._term(term)
+        return self.product(factors) if any(len(opened_up(f)) > 1 for f in factors) else self._term(term)
 
     def _term(self, term: Expr) -> Expr:
         """One product: brackets that exclude each other, fractions such as u/(1 + u)."""
         factors = list(term.factors) if isinstance(term, Mul) else [term]
         for bracket in factors:
             if isinstance(bracket, Compare) and bracket.operator == "==" and bracket.right == ZERO:
-                if any(key(_base(f)) == key(bracket.left) for f in factors if f is not bracket):
+                if any(key(base_of(f)) == key(bracket.left) for f in factors if f is not bracket):
                     return ZERO  # [u == 0]*u
         for divisor in factors:
             if not (isinstance(divisor, Power) and isinstance(divisor.base, Add)):
@@ -208,18 +222,18 @@ class Prover:
         return term
 
     def _numerator(self, divisor: Power, factors: list[Expr]) -> Expr | None:
-        """u*(c*u + v)**-m = ((c*u + v)**(1 - m) - v*(c*u + v)**-m)/c for the first u of the sum, as long as there is one."""
+        """u*(c*u + v)**-m = ((c*u + v)**(1 - m) - v*(c*u + v)**-m)/c for the first u of the sum, while there is one."""
         assert isinstance(divisor.base, Add)
         exponent = divisor.exponent
         if not (isinstance(exponent, Number) and exponent.value < 0):
             return None
-        leading = _leading(divisor.base)
+        leading = leading_term(divisor.base)
         if leading is None:
             return None
         coefficient, unknown = leading
         for factor in factors:
             power_of = factor.exponent if isinstance(factor, Power) else ONE
-            if key(_base(factor)) != key(unknown) or not (isinstance(power_of, Number) and power_of.value >= 1):
+            if key(base_of(factor)) != key(unknown) or not (isinstance(power_of, Number) and power_of.value >= 1):
                 continue
             others = [f for f in factors if f is not factor and f is not divisor]
             rest = subtract(divisor.base, mul(Number(coefficient), unknown))
@@ -234,12 +248,12 @@ class Prover:
             return self._exp(self.product([exponent, self._log(base)]))
         value = exponent.value
         if isinstance(base, Add) and value.denominator == 1 and 1 < value <= MAX_POWER:
-            result = base
+            result: Expr = base
             for _ in range(int(value) - 1):
                 result = self._times(result, base)
             return result
         if isinstance(base, Add) and not 0 < value == int(value):
-            content, rest = _content(base)
+            content, rest = content_of(base)
             return self.product([power(content, exponent), power(rest, exponent)])
         if isinstance(base, Mul):
             return self.product([self._power(f, exponent) for f in base.factors])
@@ -249,7 +263,7 @@ class Prover:
 
     def _times(self, left: Expr, right: Expr) -> Expr:
         """Two sums multiplied out, term by term."""
-        pairs = [(a, b) for a in _terms(left) for b in _terms(right)]
+        pairs = [(a, b) for a in terms_of(left) for b in terms_of(right)]
         if len(pairs) > MAX_TERMS:
             raise _GivenUp
         return add(*(self.product([a, b]) for a, b in pairs))
@@ -289,16 +303,16 @@ class Prover:
                 v = arguments[1]
                 return add(self.normal(v), self.product([self.normal(subtract(u, v)), self._bracket("<", u, v)]))
         inner = tuple(map(self.normal, arguments))
-        if function in ("sin", "erf") and len(inner) == 1 and _first_sign(inner[0]) < 0:
+        if function in ("sin", "erf") and len(inner) == 1 and first_sign(inner[0]) < 0:
             return negative(Apply(function, (negative(inner[0]),)))
-        if function == "cos" and _first_sign(inner[0]) < 0:
+        if function == "cos" and first_sign(inner[0]) < 0:
             return Apply(function, (negative(inner[0]),))
         return Apply(function, inner)
 
     def _exp(self, u: Expr) -> Expr:
         """exp(2u - v) = exp(u)**2 * exp(v)**-1"""
         parts: list[Expr] = []
-        for term in _terms(u):
+        for term in terms_of(u):
             coefficient, rest = split_coefficient(term)
             if isinstance(rest, Apply) and rest.function == "log":
                 parts.append(self._power(rest.arguments[0], Number(coefficient)))
@@ -312,8 +326,8 @@ class Prover:
         """log(u**2 * v) = 2*log(u) + log(v), log(exp(u)) = u"""
         if u == ONE:
             return ZERO
-        content, rest = _content(u) if isinstance(u, Add) else (ONE, u)
-        factors = [*_factors(content), *_factors(rest)]
+        content, rest = content_of(u) if isinstance(u, Add) else (ONE, u)
+        factors = [*factors_of(content), *factors_of(rest)]
         terms: list[Expr] = []
         for factor in factors:
             if factor == ONE:
@@ -336,15 +350,15 @@ class Prover:
         u = self.normal(subtract(left, right))
         if isinstance(u, Number):
             return compare(operator, u, ZERO)
-        size = abs(split_coefficient(_ordered_terms(u)[0])[0])
-        if operator == "==" and _first_sign(u) < 0:
+        size = abs(split_coefficient(ordered_terms(u)[0])[0])
+        if operator == "==" and first_sign(u) < 0:
             size = -size
-        u = add(*(mul(Number(1 / size), t) for t in _terms(u)))
+        u = add(*(mul(Number(1 / size), t) for t in terms_of(u)))
         return Compare(operator, u, ZERO)
 
     def _where(self, condition: Expr, yes: Expr, no: Expr) -> Expr:
         c = self.normal(condition)
-        if not (isinstance(condition, Compare) or _is_bracket(c)):
+        if not (isinstance(condition, Compare) or is_bracket(c)):
             c = subtract(ONE, self._bracket("==", condition, ZERO))
         return add(self.product([c, self.normal(yes)]), self.product([subtract(ONE, c), self.normal(no)]))
 
@@ -355,7 +369,7 @@ class Prover:
         inner = tuple(i for i in indices if base_index(i) != self.samples)
         if inner and len(inner) < len(indices):
             return self._sum(tuple(i for i in indices if i not in inner), self._sum(inner, body))
-        return self._limited(add(*(self._sum_of_product(indices, t) for t in _terms(body))))
+        return self._limited(add(*(self._sum_of_product(indices, t) for t in terms_of(body))))
 
     def _sum_of_product(self, indices: tuple[str, ...], term: Expr) -> Expr:
         if time.monotonic() > self.deadline:
@@ -363,14 +377,14 @@ class Prover:
         factors: list[Expr] = []
         bound = list(indices)
         taken = index_names(term) | set(indices)
-        for factor in _factors(term):
-            for copy in _copies(factor, set(indices)):
+        for factor in factors_of(term):
+            for copy in copies_of(factor, set(indices)):
                 if isinstance(copy, Reduction) and copy.kind == "sum" and free_indices(copy) & set(indices):
                     own: dict[str, Slot] = {}
                     for index in copy.indices:
                         own[index] = fresh_index(index, taken)
                         taken.add(str(own[index]))
-                    factors += _factors(substitute(copy.body, own))
+                    factors += factors_of(substitute(copy.body, own))
                     bound += [str(own[i]) for i in copy.indices]
                 else:
                     factors.append(copy)
@@ -391,7 +405,7 @@ class Prover:
         groups: list[tuple[set[str], list[Expr]]] = []
         outside: list[Expr] = []
         for factor in factors:
-            own = free_indices(factor) & set(bound)
+            own = set(free_indices(factor)) & set(bound)
             if not own:
                 outside.append(factor)
                 continue
@@ -418,22 +432,20 @@ class Prover:
     def _cleared(self, expr: Expr) -> Expr:
         """Multiplied by its denominators, one after the other."""
         for _ in range(8):
-            divisor = next((f for t in _terms(expr) for f in _factors(t) if _is_divisor(f)), None)
+            divisor = next((f for t in terms_of(expr) for f in factors_of(t) if is_divisor(f)), None)
             if divisor is None:
                 return expr
-            base = _base(divisor)
-            least = min(
-                (f.exponent.value for t in _terms(expr) for f in _factors(t) if _is_divisor(f) and key(_base(f)) == key(base)),
-                default=Fraction(0),
-            )
-            expr = add(*(self.product([t, power(base, Number(-least))]) for t in _terms(expr)))
+            base = base_of(divisor)
+            powers = [f for t in terms_of(expr) for f in factors_of(t) if is_divisor(f) and key(f.base) == key(base)]
+            least = min(as_number(f.exponent) or Fraction(0) for f in powers)
+            expr = add(*(self.product([t, power(base, Number(-least))]) for t in terms_of(expr)))
         return expr
 
     def _vanishes_by_sums(self, difference: Expr) -> bool:
         """Terms u Σ_k v_k with the same u and the same kind of indices, put into one sum: is what is summed 0?"""
         groups: dict[object, list[Expr]] = {}
-        for term in _terms(difference):
-            factors = _factors(term)
+        for term in terms_of(difference):
+            factors = factors_of(term)
             sums = [f for f in factors if isinstance(f, Reduction) and f.kind == "sum"]
             if len(sums) != 1:
                 return False
@@ -451,92 +463,3 @@ class Prover:
         return all(self._vanishes(self.normal(add(*bodies))) for bodies in groups.values() if len(bodies) > 0) and all(
             len(bodies) > 1 for bodies in groups.values()
         )
-
-
-# --- parts ------------------------------------------------------------------------------------------------------------
-
-
-def _terms(expr: Expr) -> tuple[Expr, ...]:
-    return expr.terms if isinstance(expr, Add) else (expr,)
-
-
-def _factors(term: Expr) -> list[Expr]:
-    return list(term.factors) if isinstance(term, Mul) else [term]
-
-
-def _base(factor: Expr) -> Expr:
-    return factor.base if isinstance(factor, Power) else factor
-
-
-def _opened(factor: Expr) -> tuple[Expr, ...]:
-    """The terms that a factor is multiplied out into; a square as (u + v)*u + (u + v)*v."""
-    match factor:
-        case Add(terms):
-            return terms
-        case Power(Add(terms), Number(value)) if value.denominator == 1 and 1 < value <= MAX_POWER:
-            return tuple(mul(t, power(factor.base, Number(value - 1))) for t in terms)
-    return (factor,)
-
-
-def _copies(factor: Expr, indices: set[str]) -> list[Expr]:
-    """(Σ_l u_kl)**2 under a sum over k is the product of two sums."""
-    match factor:
-        case Power(Reduction("sum", _, _) as base, Number(value)) if (
-            value.denominator == 1 and 1 < value <= MAX_POWER and free_indices(base) & indices
-        ):
-            return [base] * int(value)
-    return [factor]
-
-
-def _ordered_terms(expr: Expr) -> list[Expr]:
-    return sorted(_terms(expr), key=lambda t: repr(key(split_coefficient(t)[1])))
-
-
-def _first_sign(expr: Expr) -> int:
-    return -1 if split_coefficient(_ordered_terms(expr)[0])[0] < 0 else 1
-
-
-def _leading(base: Add) -> tuple[Fraction, Expr] | None:
-    """The first term of a sum that is one factor alone: what a numerator is reduced by."""
-    for term in _ordered_terms(base):
-        coefficient, rest = split_coefficient(term)
-        if isinstance(rest, Mul | Number):
-            continue
-        others = [t for t in base.terms if t is not term]
-        if not any(key(_base(f)) == key(_base(rest)) for t in others for f in _factors(t)) and not isinstance(rest, Power):
-            return coefficient, rest
-    return None
-
-
-def _content(base: Add) -> tuple[Expr, Expr]:
-    """(c, v) with base = c*v: numbers, and what divides every term, taken out, so that equal sums look alike."""
-    first = _ordered_terms(base)[0]
-    exponents: dict[object, tuple[Expr, list[Fraction]]] = {}
-    for position, term in enumerate(base.terms):
-        seen = {}
-        for factor in _factors(term):
-            e = factor.exponent.value if isinstance(factor, Power) and isinstance(factor.exponent, Number) else None
-            if isinstance(factor, Number) or (isinstance(factor, Power) and e is None):
-                continue
-            seen[key(_base(factor))] = (_base(factor), e if e is not None else Fraction(1))
-        for k, (b, e) in seen.items():
-            exponents.setdefault(k, (b, [Fraction(0)] * position))[1].append(e)
-        for k, (_, found) in exponents.items():
-            if k not in seen:
-                found.append(Fraction(0))
-    common = [power(b, Number(min(found))) for b, found in exponents.values() if min(found) != 0]
-    content = mul(Number(abs(split_coefficient(first)[0])), *common)
-    inverse = power(content, MINUS_ONE)
-    rest = add(*(mul(t, inverse) for t in base.terms))
-    if isinstance(rest, Add) and _first_sign(rest) < 0:
-        return negative(content), add(*(negative(t) for t in rest.terms))
-    return content, rest
-
-
-def _is_divisor(factor: Expr) -> bool:
-    return isinstance(factor, Power) and isinstance(factor.exponent, Number) and factor.exponent.value < 0
-
-
-def _is_bracket(expr: Expr) -> bool:
-    """Whether an expression is 0 or 1 by its form."""
-    return all(isinstance(f, Compare | Delta) for f in _factors(expr))

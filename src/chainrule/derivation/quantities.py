@@ -36,7 +36,6 @@ from chainrule.formula.expr import (
     key,
     mul,
     power,
-    replace_symbols,
     substitute,
     sum_over,
     tensors,
@@ -129,11 +128,9 @@ class Quantities:
             return inner[0] if len(inner) == 1 else mark if mark in self.adjoints else None
         wanted = tuple(slots or ())
         own = {name: self._own_indices(name) for name in self.layers}
-        for fits in (lambda o: o == wanted, lambda o: len(o) == len(wanted), lambda o: True):
-            found = [name for name in reversed(self.layers) if fits(own[name])]
-            if found:
-                return found[0]
-        return None
+        same = [name for name in reversed(self.layers) if own[name] == wanted]
+        alike = [name for name in reversed(self.layers) if len(own[name]) == len(wanted)]
+        return next(iter([*same, *alike, *reversed(self.layers)]), None)
 
     def _layer_of_number(self, number: int) -> str | None:
         numbered = [n for n in self.layers if re.search(rf"(?<!\d){number}$", n)]
@@ -176,7 +173,7 @@ class Quantities:
         return target, add(*(mul(mean, t) for t in _terms(value)))
 
     def of_one_sample(self, value: Expr) -> Expr | None:
-        """From a batch's mean over n to one sample's: mean[n](u) becomes u. None where the samples do not come apart."""
+        """From a batch's mean over n to one sample's: mean[n](u) becomes u. None where samples do not come apart."""
         if not self.scaled or self.mixes_samples:
             return None
         parts = [self._unsummed(mul(Size(self.samples), t)) for t in _terms(value)]
@@ -223,9 +220,7 @@ class Quantities:
         back: dict[str, Slot] = {str(parked[str(s)]): w for s, w in zip(own.slots, over_slots, strict=True)}
         return substitute(value, back)
 
-    def _total(
-        self, name: str, there: Element, totals: dict[str, Expr], equations: Mapping[str, Definition]
-    ) -> Expr:
+    def _total(self, name: str, there: Element, totals: dict[str, Expr], equations: Mapping[str, Definition]) -> Expr:
         """d name[own indices] / d there, with the names of forward quantities put back in."""
         own = self.tensors[name].element
         if name == there.tensor:
@@ -260,7 +255,9 @@ class Quantities:
 
     def in_forward_names(self, expr: Expr) -> Expr:
         """σ(z) by its name p, where the forward pass has it at these indices or at primed ones."""
-        named = [(e.target, e.value) for e in self.system.equations if isinstance(e.value, Apply | Normalized | Reduction)]
+        named = [
+            (e.target, e.value) for e in self.system.equations if isinstance(e.value, Apply | Normalized | Reduction)
+        ]
 
         def change(node: Expr) -> Expr:
             if not isinstance(node, Apply | Normalized | Reduction):
@@ -320,9 +317,6 @@ class Quantities:
             if name in tensors(expr) and not isinstance(self.definitions[name][1], Normalized):
                 expr = self.unfolded(expr, {name})
         return expr
-
-    def with_symbols(self, expr: Expr, values: dict[str, Expr]) -> Expr:
-        return replace_symbols(expr, values)
 
 
 def walk_reductions(expr: Expr) -> Iterator[Reduction]:

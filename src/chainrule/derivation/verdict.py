@@ -81,7 +81,8 @@ class Verdict:
             return ""
         if not self._findings:
             return say("claims.hint_none")
-        assert self._book is not None and self._claim is not None
+        assert self._book is not None
+        assert self._claim is not None
         return " ".join(_hint(f, self._book, self._claim, self._words()) for f in self._findings)
 
     @property
@@ -90,7 +91,8 @@ class Verdict:
         return _where(self._findings[0], self._words()) if self._findings else ""
 
     def _words(self) -> Words:
-        assert self._book is not None and self._claim is not None
+        assert self._book is not None
+        assert self._claim is not None
         return Words(self._claim, self._book.samples)
 
     def __str__(self) -> str:
@@ -114,17 +116,20 @@ class Verdict:
         return line if self.reading is None else f"{line} ({say(f'claims.read_{self.reading}')})"
 
     def _example_lines(self, example: Counterexample) -> list[str]:
-        assert self._book is not None and self._claim is not None
+        assert self._book is not None
+        assert self._claim is not None
         samples = self._book.samples
         sizes = {i: s for i, s in example.sizes.items() if self._is_used(i)}
         head = ", ".join(f"{i} = {s}" for i, s in sizes.items())
         lines = [say("claims.example", sizes=head) if head else say("claims.example_scalar")]
-        given = {**example.scalars, **example.given}
+        given: dict[str, Array | float] = {**example.scalars, **example.given}
         rows = example.sizes[samples]
         lines.append("    " + ",  ".join(f"{n} = {self._numbers(n, a, rows)}" for n, a in given.items()))
         if example.computed:
             lines.append("    " + ",  ".join(f"{n} = {self._numbers(n, a, rows)}" for n, a in example.computed.items()))
-        lines.append("    " + say("claims.example_values", claimed=_number(example.claimed), true=_number(example.true)))
+        lines.append(
+            "    " + say("claims.example_values", claimed=_number(example.claimed), true=_number(example.true))
+        )
         if any(s > 1 for s in sizes.values()) and self._claim.axes:
             pairs = zip(self._claim.axes, example.entry, strict=True)
             words = self._words()
@@ -133,7 +138,8 @@ class Verdict:
         return lines
 
     def _is_used(self, index: str) -> bool:
-        assert self._book is not None and self._claim is not None and self.counterexample is not None
+        assert self._book is not None
+        assert self.counterexample is not None
         names = [*self.counterexample.given, *self.counterexample.computed]
         found = {i for n in names if n in self._book.tensors for i in self._book.tensors[n].indices}
         return index in found
@@ -285,7 +291,9 @@ def _has_half(book: Quantities) -> bool:
 
 def _is_bias(claim: Claim, book: Quantities) -> bool:
     """Whether a parameter stands in sums alone, without a factor."""
-    return claim.of in book.tensors and book.tensors[claim.of].role == "parameter" and not _multiplied_with(claim.of, book)
+    return (
+        claim.of in book.tensors and book.tensors[claim.of].role == "parameter" and not _multiplied_with(claim.of, book)
+    )
 
 
 def _is_weight(claim: Claim, book: Quantities) -> bool:

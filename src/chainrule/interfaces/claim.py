@@ -1,4 +1,4 @@
-"""`chainrule check FILE --claim "…"` and `chainrule.check_derivation`: a hand-derived gradient, and what is said about it."""
+"""`chainrule check FILE --claim "…"` and `chainrule.check_derivation`: verdicts on what was derived by hand."""
 
 from __future__ import annotations
 
