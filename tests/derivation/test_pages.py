@@ -15,17 +15,17 @@ import pytest
 from chainrule.derivation.derive import differentiate
 from chainrule.derivation.explain import derivation_page, rule_name
 from chainrule.derivation.factors import factors_of, repeated
-from chainrule.derivation.page import FORMS, Fold, Heading, Page, Table, as_form, save_page
+from chainrule.derivation.page import FORMS, Fold, Heading, Page, Table, as_form, expressions, save_page
 from chainrule.derivation.prove import Prover
 from chainrule.derivation.render_text import broken, columns
 from chainrule.derivation.rules import RULES
 from chainrule.errors import FileError, SettingError
-from chainrule.formula.expr import Symbol, tensors
+from chainrule.formula.expr import Reduction, Symbol, free_indices, tensors, walk
 from chainrule.formula.functions import FUNCTIONS
 from chainrule.formula.parse import parse_expression
 from chainrule.formula.typeset import Unicode
 from chainrule.messages import LANGUAGES, catalogue, set_language
-from tests.pages import EXAMPLES, deep, network, page_systems
+from tests.pages import EXAMPLES, deep, every_line, network, page_systems
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "pages"
 SYSTEMS = page_systems()
@@ -185,6 +185,31 @@ def test_latex_compiles_with_amsmath_alone(name, steps, tmp_path):
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120)
     assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_latex_of_greek_names_and_programs(tmp_path):
+    """A name typed as a Greek letter is mathematics, wherever it stands."""
+    if shutil.which("pdflatex") is None:
+        pytest.skip("pdflatex is not installed; make check-pages wants it")
+    net = network("input χ[μ]\ntarget t\nparameter ω[μ] = 0.1\nψ = tanh(sum[μ](χ[μ]*ω[μ]))\nE = (ψ - t)**2")
+    net.bind((np.ones((1, 2)), [1.0]), {}, ("input", "target"))
+    for name, page in {"a": net.explain(np.ones((1, 2)), [1.0]).page(), "b": net.program().page()}.items():
+        (tmp_path / f"{name}.tex").write_text(page.latex(steps=True), encoding="utf-8")
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", f"{name}.tex"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120)
+        assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_no_index_is_bound_and_free_on_one_line():
+    """Σₙ x_n beside a free n would read as one n."""
+    net = network(
+        "input x[i]\ntarget t\nparameter w[i] = 0.1\ny = sum[i](w[i]*x[i])\nm = max[n](y)\nE = (y - m - t)**2"
+    )
+    for line in every_line(net.derivation.page()):
+        parts = expressions(line)
+        free = frozenset().union(*(free_indices(e) for e in parts))
+        bound = {i for e in parts for node in walk(e) if isinstance(node, Reduction) for i in node.indices}
+        assert not free & bound, line
 
 
 def test_markdown_pairs_its_dollars_and_folds():

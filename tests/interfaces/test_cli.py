@@ -443,7 +443,7 @@ def test_an_explanation_with_numbers(capsys):
     assert code == 0
     assert "The weight is W1[300, 7]" in out
     assert "(difference quotient)" in out
-    assert "∂E/∂W1[300, 7]" in out
+    assert "∂L/∂W1[300, 7]" in out
     code, drawn, _ = call(capsys, "explain", EXAMPLES / "mlp.formula", "--seed", 1)  # numbers are drawn
     assert code == 0
     assert "(difference quotient)" in drawn

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from chainrule.derivation.numbers import FillingUnicode, number_words
 from chainrule.derivation.page import Value
-from chainrule.errors import DataError, SettingError
-from chainrule.formula.expr import Symbol
+from chainrule.errors import DataError, FormulaError, SettingError
+from chainrule.formula.expr import Element, Symbol
 from chainrule.training.explain import known_name
 from chainrule.training.network import formula
 from tests.formula.loops import value_at
@@ -133,7 +133,7 @@ def test_derivatives_agree_with_their_difference_quotients(name):
         own = net.derivation.system.tensors[of]
         place = tuple(numbers.places[i] for i in own.indices)
         derivative = float(numbers.arrays[adjoint.equation.target.tensor][place])
-        assert quotient == pytest.approx(derivative, rel=1e-5, abs=1e-7), of
+        assert quotient.central == pytest.approx(derivative, rel=1e-5, abs=1e-7), of
 
 
 def test_the_update_and_the_new_loss():
@@ -183,8 +183,84 @@ def test_the_layer_of_the_weight_is_the_one_shown():
     net = network(deep(6))
     rng = np.random.default_rng(0)
     found = net.explain(rng.normal(size=(2, 4)), np.eye(3)[:2], weight="W4[1, 2]")
-    assert "∂E/∂W4[1, 2]" in str(found)
+    assert "∂L/∂W4[1, 2]" in str(found)
     assert "with respect to the parameter W4" in str(found)
+
+
+CENTRED = """
+input x[i]
+target t
+parameter w[i] = 0.3
+m = mean[n](sum[i](w[i]*x[i]))
+y = sum[i](w[i]*x[i]) - m
+E = (y - t)**2
+"""
+WHOLE = (
+    "input x[i]\ntarget t\nparameter w[i] = 0.3\ny = sum[i](w[i]*x[i])\nE = mean[n]((y - t)**2) + 0.1*sum[i](w[i]**2)"
+)
+
+
+@pytest.mark.parametrize("text", [CENTRED, WHOLE])
+def test_where_samples_meet_no_line_is_of_one_sample_alone(text):
+    """Every symbol of the page stands for one value: what is equated comes to the same number."""
+    rng = np.random.default_rng(0)
+    net = network(text)
+    x, t = rng.normal(size=(4, 3)), rng.normal(size=4)
+    page = net.explain(x, t, weight="w[1]").page()
+    said: dict[str, set[str]] = {}
+    for line in every_line(page):
+        match line.left, line.right[-1:]:
+            case (Element() as symbol,), (Value(number),):
+                said.setdefault(str(symbol), set()).add(number_words(number))
+    assert all(len(numbers) == 1 for numbers in said.values()), said
+    gradient = net.gradients(x, t)["w"][1]
+    assert number_words(float(gradient)) in str(page.terminal())
+
+
+def test_after_training_the_states_are_those_of_the_rule():
+    rng = np.random.default_rng(1)
+    x, t = rng.normal(size=(4, 2)), np.eye(3)[[0, 1, 2, 1]]
+    net = network(ONE_LAYER)
+    options = {"batch_size": None, "optimizer": "momentum", "shuffle": False, "verbose": 0, "engine": "interpreter"}
+    net.fit(x, t, epochs=3, **options)
+    lines = list(every_line(net.explain(x, t, weight="w[1, 2]", optimizer="momentum").page()))
+    net.fit(x, t, **options)
+    (place,) = (n for n, line in enumerate(lines) if line.left == (Symbol("w"),))
+    assert lines[place + 1].right[-1] == Value(pytest.approx(net.parameters["w"][1, 2]))
+
+
+def test_a_parameter_with_the_name_of_a_derivative():
+    net = network("input x\ntarget t\nparameter w = 0.5\nparameter dE_dw = 2\ny = dE_dw*x + w\nE = (y - t)**2")
+    found = net.explain([1.0], [0.0])
+    assert found["dE_dw"] == 2
+    assert found["y"] == 2.5
+
+
+def test_a_kink_is_said():
+    """relu at 0: the derivative is 0 by convention, from the right it is not."""
+    net = network("input x\ntarget t\nparameter w = 0\ny = relu(w*x)\nE = (y - t)**2")
+    text = str(net.explain([1.0], [1.0]))
+    assert "kink: " in text
+    assert re.search(r"0 from the left, −2 from the right|−?\d\S* from the left, −2 from the right", text)
+
+
+def test_a_number_that_is_not_finite_is_said(recwarn):
+    net = network("input x\ntarget t\nparameter w = 1\ny = exp(w*x)\nE = (y - t)**2")
+    assert "is not finite" in str(net.explain([800.0], [1.0]))
+    assert not recwarn.list
+
+
+def test_nothing_to_look_at():
+    net = network("input x\ntarget t\nE = (x - t)**2")
+    with pytest.raises(FormulaError, match="there is no parameter"):
+        net.explain([1.0], [2.0])
+    net, x, t = one_layer(np.eye(3)[1], [0.2, 0.5, 0.3])
+    for weight in (3, ("w", 0, 0)):
+        with pytest.raises(SettingError, match="does not read as a weight"):
+            net.explain(x, t, weight=weight)
+    for sample in (1.5, "1", True):
+        with pytest.raises(SettingError, match="does not exist"):
+            net.explain(x, t, sample=sample)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from chainrule.derivation.page import (
     BECOMES,
     EQUALS,
     Block,
+    Differential,
     Filled,
     Fold,
     Heading,
@@ -29,22 +30,38 @@ from chainrule.derivation.page import (
     Table,
     Text,
     Value,
+    indices_apart,
     listed,
     say_inline,
 )
 from chainrule.derivation.prove import Prover
 from chainrule.derivation.rules import RULES, Rule, Step
 from chainrule.errors import SettingError
-from chainrule.formula.expr import Apply, Element, Expr, Number, Symbol, add, fresh_name, substitute
+from chainrule.formula.expr import (
+    MINUS_ONE,
+    Apply,
+    Element,
+    Expr,
+    Number,
+    Size,
+    Symbol,
+    add,
+    fresh_name,
+    mul,
+    power,
+    substitute,
+)
 from chainrule.formula.functions import ARGUMENTS, FUNCTIONS
 from chainrule.formula.parse import parse_expression
 from chainrule.formula.system import Equation, System, Tensor, Update
+from chainrule.formula.typeset import Unicode
 from chainrule.messages import catalogue, language, say
 
 if TYPE_CHECKING:
     from chainrule.derivation.numbers import Numbers
 
 # Rules that only tidy a result: a page that does not show every step joins them.
+NO_PRIMES = str.maketrans("", "", "′″‴")
 TIDYING = {rules.COLLECT.name, rules.FACT.name, rules.REUSE.name}
 
 
@@ -91,7 +108,8 @@ class _Explainer:
         heading = say_inline("pages.title", name=title) if title else (say("pages.title_plain"),)
         batch = self._batch_loss()
         named = {batch: Tensor(batch, "computed", ())} if batch else {}
-        return Page(heading, tuple(blocks), self.system.samples, {**self.system.tensors, **named})
+        page = Page(heading, tuple(blocks), self.system.samples, {**self.system.tensors, **named})
+        return indices_apart(page)
 
     def _chosen(self, of: str | None) -> list[Adjoint]:
         adjoints = [a for a in self.derivation.adjoints if a.of in self.chains.own]
@@ -111,7 +129,7 @@ class _Explainer:
 
     def forward(self) -> Iterator[Block]:
         yield Heading((say("pages.forward"),))
-        named = [e.target for e in self.system.equations if e.rule == NAMED and not e.target.tensor.startswith("log_")]
+        named = [e.target for e in self.system.equations if e.rule == NAMED and e.target.tensor.startswith("a_")]
         if named:
             yield Text(say_inline("pages.named", names=listed(named)))
         lines: list[Line] = []
@@ -127,7 +145,9 @@ class _Explainer:
             yield Fold((say("pages.stable"),), (Text((say("pages.stable_why"),)), Lines(tuple(forms))))
 
     def _note_of(self, equation: Equation) -> Inline:
-        return (say("pages.the_loss"),) if equation.target.tensor == self.derivation.source.loss else ()
+        if equation.target.tensor != self.derivation.source.loss:
+            return ()
+        return (say("pages.the_loss" if self._batch_loss() else "pages.the_batch_loss"),)
 
     def _equation(self, equation: Equation, note: Inline = ()) -> Line:
         return Line((equation.target,), (equation.value,), note=note)
@@ -137,6 +157,10 @@ class _Explainer:
     def backward(self, chosen: Sequence[Adjoint]) -> Iterator[Block]:
         yield Heading((say("pages.backward"),))
         yield Text((say("pages.backward_why"),))
+        if across := self._across_samples():
+            loss = str(self.derivation.source.loss)
+            symbol = Element(f"d{loss}_dq", ())
+            yield Text(say_inline("pages.across", names=listed(across), E=Element(loss, ()), D=symbol))
         chosen_names = {a.of for a in chosen}
         for adjoint in chosen:
             if adjoint.of == self.derivation.source.loss or self.repeats.get(adjoint.of) in chosen_names:
@@ -158,9 +182,7 @@ class _Explainer:
         quantity = self.symbol(adjoint.of)
         key = "pages.section_parameter" if is_parameter else "pages.section"
         yield Heading(say_inline(key, q=own.element), 3)
-        factors = self.chains.factors[adjoint.of]
-        if is_parameter:
-            factors = [f.of_one_sample(self.system.samples) for f in factors]
+        factors = self.chains.used(adjoint.of)
         if not factors:
             yield Text(say_inline("pages.unused", q=own.element))
         yield from self._ways(adjoint, factors, quantity)
@@ -170,10 +192,25 @@ class _Explainer:
                 yield from self._factor(factor)
         yield from self._product(adjoint, factors, quantity)
         for factor in later:
-            yield self._rule_by_rule(factor)
+            yield self._rule_by_rule(factor, direct=len(factors) > 1)
         if not is_parameter and target.tensor != quantity.tensor:
             value = adjoint.equation.value
             yield Lines((Line((target,), (quantity, EQUALS, value), note=(say("pages.named_delta"),)),))
+
+    def _across_samples(self) -> list[Expr]:
+        """Statistics of the batch, in which samples meet, where E is of one sample."""
+        if self._batch_loss() is None:
+            return []
+        computed = [e.target for e in self.system.equations if e.target.tensor in self.chains.own]
+        return [target for target in computed if not self.system.is_sampled(target.tensor)]
+
+    def _over_batch(self, adjoint: Adjoint) -> bool:
+        """Whether a parameter's gradient is a mean over the batch that no single sample has a share of."""
+        is_parameter = self.system.tensors[adjoint.of].role == "parameter"
+        return is_parameter and self._batch_loss() is not None and not self.chains.has_one_sample(adjoint.of)
+
+    def _mean(self, value: Expr) -> Expr:
+        return mul(power(Size(self.system.samples), MINUS_ONE), value)
 
     def symbol(self, name: str) -> Element:
         """∂E/∂q, which the page may call δ."""
@@ -186,9 +223,14 @@ class _Explainer:
             yield Text(say_inline("pages.several_uses", q=own, uses=uses))
         if not factors or (len(factors) == 1 and factors[0].consumer == self.derivation.source.loss):
             return
-        written_out = self.chains.of(adjoint.of) if len(factors) == 1 else None
-        ways = [*([written_out] if written_out is not None else []), add(*(f.chained for f in factors))]
+        # What E has of q directly, as a penalty has, stands as it is: its symbol would be that of the whole.
+        chained = [self._named(f.value) if f.consumer == self.derivation.source.loss else f.chained for f in factors]
         note = (rule_name(rules.CHAIN_OVER_USES.name),)
+        if self._over_batch(adjoint):
+            yield Lines((Line((self._batch_symbol(adjoint),), (self._mean(add(*chained)),), note=note),))
+            return
+        written_out = self.chains.of(adjoint.of) if len(factors) == 1 else None
+        ways = [*([written_out] if written_out is not None else []), add(*chained)]
         yield Lines((Line((quantity,), (ways[0],), note=note), *(Line((), (w,)) for w in ways[1:])))
 
     def _factor(self, factor: Factor) -> Iterator[Block]:
@@ -198,11 +240,13 @@ class _Explainer:
         yield Lines((Line((factor.shown,), right, note=_note(factor)), *self._filled(named)))
         yield self._rule_by_rule(factor)
 
-    def _rule_by_rule(self, factor: Factor) -> Fold:
+    def _rule_by_rule(self, factor: Factor, *, direct: bool = False) -> Fold:
         equation = self.system.equation_of(factor.consumer)
         assert equation is not None
         steps = Lines(tuple(self._steps(factor.steps)))
         title = say_inline("pages.rule_by_rule", factor=factor.shown)
+        if direct:
+            title = say_inline("pages.direct", E=equation.target, q=self.system.tensors[factor.of].element)
         return Fold(title, (Lines((self._equation(equation),)), steps, *self._claims(factor)))
 
     def _filled(self, value: Expr, left: Inline = (), *, mean: bool = False) -> tuple[Line, ...]:
@@ -217,7 +261,7 @@ class _Explainer:
     def _steps(self, steps: Iterable[Step]) -> Iterator[Line]:
         for step in steps:
             yield from self._steps(step.about)
-            yield Line(("d", "(", step.before, ")"), (step.after,), note=(rule_name(step.rule),))
+            yield Line((Differential(step.before),), (step.after,), note=(rule_name(step.rule),))
 
     def _claims(self, factor: Factor) -> Iterator[Block]:
         """Derivatives that the library claims, such as σ′ = σ(1 − σ), derived from their definitions."""
@@ -232,7 +276,7 @@ class _Explainer:
             derived = tidy(differentiate(definition, a, trace))
             steps = list(self._steps(trace))
             yield Text(say_inline("pages.claim", f=function, d=claimed))
-            yield Lines((Line((function,), (definition,)), *steps[:-1], Line(("d", "(", function, ")"), (derived,))))
+            yield Lines((Line((function,), (definition,)), *steps[:-1], Line((Differential(function),), (derived,))))
             proved = "pages.proved" if Prover({}, (), ()).equal(derived, claimed) else "pages.compared"
             yield Lines((Line((derived,), (claimed,), note=(say(proved),)),))
 
@@ -241,10 +285,16 @@ class _Explainer:
         if not factors:
             yield Lines((self._equation(adjoint.equation),))
             return
-        is_parameter = self.system.tensors[adjoint.of].role == "parameter"
+        is_parameter = self.system.tensors[adjoint.of].role == "parameter" and self._batch_loss() is not None
         terms = [self._named(product_of(f, self._outer(f))) for f in factors]
         is_first = len(factors) == 1 and factors[0].consumer == self.derivation.source.loss
         note = _note(factors[0]) if is_first else (rule_name(rules.MULTIPLY.name),)
+        if self._over_batch(adjoint):
+            lines = [Line((self._batch_symbol(adjoint),), (self._mean(add(*terms)),), note=note)]
+            lines += [Line((), (adjoint.equation.value,))]
+            lines = _without_repeats(lines)
+            yield Lines((*lines, *self._filled(adjoint.equation.value, mean=True), *self._quotient(adjoint)))
+            return
         lines = [Line((quantity,), (add(*terms),), note=note)]
         if not is_parameter:
             lines += [Line((), (self._named(value),), note=(rule_name(rule),)) for rule, value in _later(adjoint)]
@@ -262,8 +312,11 @@ class _Explainer:
         """The difference quotient beside the derivative."""
         if self.numbers is None or adjoint.of not in self.numbers.quotients:
             return ()
-        quotient = Value(self.numbers.quotients[adjoint.of])
-        return (Line((), (quotient,), ABOUT, (say("pages.numbers_quotient"),)),)
+        quotient = self.numbers.quotients[adjoint.of]
+        note: Inline = (say("pages.numbers_quotient"),)
+        if quotient.is_kink:
+            note = say_inline("pages.kink", left=Value(quotient.left), right=Value(quotient.right))
+        return (Line((), (Value(quotient.central),), ABOUT, note),)
 
     def _batch_loss(self) -> str | None:
         """The name of the batch's loss, the mean of E; None where E is of the batch itself."""
@@ -297,9 +350,7 @@ class _Explainer:
         rows = []
         for adjoint in alike:
             target = adjoint.equation.target
-            chained = [f.chained for f in self.chains.factors[adjoint.of]]
-            if self.system.tensors[adjoint.of].role == "parameter":
-                chained = [f.of_one_sample(self.system.samples).chained for f in self.chains.factors[adjoint.of]]
+            chained = [f.chained for f in self.chains.used(adjoint.of)]
             if self.system.tensors[adjoint.of].role == "parameter":
                 target = self._batch_symbol(adjoint)
             last: Inline = (adjoint.equation.value,)
@@ -314,7 +365,8 @@ class _Explainer:
     def update(self, updates: Sequence[Update | Equation]) -> Iterator[Block]:
         yield Heading((say("pages.update"),))
         if any(isinstance(u.target, Symbol) for u in updates):
-            names = tuple(p.element for p in self.system.parameters)
+            own = {u.target.tensor for u in updates if isinstance(u, Update) and isinstance(u.target, Element)}
+            names = tuple(p.element for p in self.system.parameters if p.name not in own)
             yield Text(say_inline("pages.update_of", names=listed(names)))
         signs = [BECOMES if isinstance(u, Update) else EQUALS for u in updates]
         yield Lines(tuple(Line((u.target,), (u.value,), sign) for u, sign in zip(updates, signs, strict=True)))
@@ -343,6 +395,12 @@ def rule_text(rule: Rule) -> str:
     return catalogue(language(), "pages").get(slug, rule.gives)
 
 
+def _plain(right: Inline) -> str:
+    """A side as text without primes: which of two bound indices is called j' and which j'' says nothing."""
+    printer = Unicode()
+    return "".join(printer.text(p) if isinstance(p, Expr) else str(p) for p in right).translate(NO_PRIMES)
+
+
 def _note(factor: Factor) -> Inline:
     """The rule that the outermost step of a factor is by."""
     return (rule_name(factor.steps[-1].rule),) if factor.steps else ()
@@ -363,7 +421,7 @@ def _without_repeats(lines: list[Line]) -> list[Line]:
     """Lines without those that say what the one before has said."""
     out: list[Line] = []
     for line in lines:
-        if out and out[-1].right == line.right:
+        if out and _plain(out[-1].right) == _plain(line.right):
             continue
         out.append(line)
     return out

@@ -47,6 +47,7 @@ class Factor:
     `shown` is the symbol ∂c[…]/∂q[…] and `value` what it comes to; `steps` lead there, rule by rule.
     """
 
+    of: str
     consumer: str
     outer: Element
     shown: Element
@@ -57,7 +58,7 @@ class Factor:
     def of_one_sample(self, samples: str) -> Factor:
         """Of a parameter: the factor for one sample, as the text writes it, before the samples are summed."""
         summed = tuple(i for i in self.summed if i != samples)
-        return Factor(self.consumer, self.outer, self.shown, self.value, summed, self.steps)
+        return Factor(self.of, self.consumer, self.outer, self.shown, self.value, summed, self.steps)
 
     @property
     def chained(self) -> Expr:
@@ -91,7 +92,7 @@ def _factor(of: str, local: Step, multiply: Step, samples: str) -> Factor:
         shown, outer = (_element(e, renamed) for e in (shown, outer))
         summed = tuple(i for i in summed if i != index)
     consumer = shown.tensor[1 : -len(f"_d{of}")]
-    return Factor(consumer, outer, shown, value, summed, steps)
+    return Factor(of, consumer, outer, shown, value, summed, steps)
 
 
 def _at(step: Step, renamed: dict[str, Slot]) -> Step:
@@ -111,10 +112,13 @@ def common_deltas(value: Expr) -> dict[object, Delta] | None:
         case Delta():
             return {key(value): value}
         case Mul(factors):
-            found = [common_deltas(f) for f in factors]
-            return {k: d for deltas in found for k, d in (deltas or {}).items()}
+            of_each = [common_deltas(f) for f in factors]
+            return {k: d for deltas in of_each for k, d in (deltas or {}).items()}
         case Add(terms):
             return _shared([common_deltas(t) for t in terms])
+        case Reduction("sum", indices, body):
+            found = common_deltas(body) or {}
+            return {k: d for k, d in found.items() if not {d.left, d.right} & set(indices)}
         case Where(_, yes, no):
             return _shared([common_deltas(yes), common_deltas(no)])
     return None if value == ZERO else {}
@@ -155,20 +159,31 @@ class Chains:
         self.factors = {a.of: factors_of(a, derivation.system.samples) for a in derivation.adjoints}
         self.own = {a.of: a.equation.target for a in derivation.adjoints}
 
+    def has_one_sample(self, name: str) -> bool:
+        """Whether one sample has a share of a parameter's gradient: it enters quantities of one sample only."""
+        system = self.derivation.system
+        return all(system.is_sampled(f.consumer) for f in self.factors[name])
+
+    def used(self, name: str) -> list[Factor]:
+        """The factors of a quantity; of a parameter those of one sample, where there is such a thing."""
+        system, loss = self.derivation.system, self.derivation.source.loss
+        of_a_sample = loss is not None and system.is_sampled(loss) and system.tensors[name].role == "parameter"
+        if of_a_sample and self.has_one_sample(name):
+            return [f.of_one_sample(system.samples) for f in self.factors[name]]
+        return self.factors[name]
+
     def of(self, name: str) -> Expr | None:
         """∂E/∂q written out to the loss, if that is more than one product; None where it is long, or ways meet."""
-        samples = self.derivation.system.samples
-        is_parameter = self.derivation.system.tensors[name].role == "parameter"
         taken: set[str] = set()
         shown: list[Element] = []
         summed: list[str] = []
         slots: dict[str, Slot] = {}
         current = name
         while current != self.derivation.source.loss:
-            factors = self.factors.get(current, [])
+            factors = self.used(name) if current == name else self.factors.get(current, [])
             if len(factors) != 1:
                 return None
-            factor = factors[0].of_one_sample(samples) if is_parameter else factors[0]
+            factor = factors[0]
             renamed: dict[str, Slot] = dict(slots)
             for index in factor.summed:
                 fresh = fresh_index(index, taken | {str(s) for s in slots.values()} | index_names(self.own[name]))

@@ -62,6 +62,25 @@ def latex_words(words: str) -> str:
     return f"{{{text}}}" if text.startswith("-") else text
 
 
+# One-sided quotients that differ by this share of their size have a kink between them: the curvature of a smooth
+# function changes them by about h = 6e-6.
+KINK = 1e-3
+
+
+@dataclass(frozen=True)
+class Quotient:
+    """Difference quotients of one quantity: from both sides, from the left, from the right."""
+
+    central: float
+    left: float
+    right: float
+
+    @property
+    def is_kink(self) -> bool:
+        """Whether the loss has a kink there, so that there is no one derivative."""
+        return abs(self.right - self.left) > KINK * max(1e-3, abs(self.left), abs(self.right))
+
+
 @dataclass(frozen=True)
 class Numbers:
     """The value of every quantity, with the sample axis, and the indices that a page looks at.
@@ -73,7 +92,7 @@ class Numbers:
     sizes: Mapping[str, int]
     places: Mapping[str, int]
     scalars: Mapping[str, float] = field(default_factory=dict)
-    quotients: Mapping[str, float] = field(default_factory=dict)
+    quotients: Mapping[str, Quotient] = field(default_factory=dict)
 
     def value(self, expr: Expr, places: Mapping[str, int] | None = None) -> float:
         """The value of an expression at the indices of `places`, else of the page."""

@@ -2,7 +2,7 @@
 
     Page    = title, Block…
     Block   = Heading | Text | Lines | Fold | Table
-    Inline  = (str | Expr | Filled | Value | Code)…      words with formulas between them
+    Inline  = (str | Expr | Filled | Value | Code | Differential)…        words with formulas between them
 
 Formulas stay expressions to the end, so that every dialect typesets the same ones.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chainrule.errors import FileError, SettingError
-from chainrule.formula.expr import Expr
+from chainrule.formula.expr import Expr, bound_apart, free_indices
 from chainrule.formula.system import Tensor
 from chainrule.messages import catalogue, language, say
 
@@ -49,13 +49,20 @@ class Code:
 
 
 @dataclass(frozen=True)
+class Differential:
+    """d(u), the derivative of u in a step of a derivation."""
+
+    expr: Expr
+
+
+@dataclass(frozen=True)
 class Sign:
     """What stands between two sides: "==" or "<-", "~" for about."""
 
     kind: str = "=="
 
 
-Piece = str | Expr | Filled | Value | Sign | Code
+Piece = str | Expr | Filled | Value | Sign | Code | Differential
 Inline = tuple[Piece, ...]
 EQUALS, BECOMES, ABOUT = Sign("=="), Sign("<-"), Sign("~")
 
@@ -226,6 +233,43 @@ def say_inline(key: str, /, **values: Piece | Inline) -> Inline:
             value = values[place]
             parts += value if isinstance(value, tuple) else (value,)
     return tuple(parts)
+
+
+def expressions(line: Line) -> list[Expr]:
+    """The expressions of a line."""
+    pieces = (*line.left, *line.right)
+    return [p.expr if isinstance(p, Differential) else p for p in pieces if isinstance(p, Expr | Differential)]
+
+
+def indices_apart(page: Page) -> Page:
+    """No index bound that is free in the same line: Σₙ x_n beside a free n reads as one n; it becomes Σ_n' x_n'."""
+    return replace(page, blocks=tuple(map(_block_apart, page.blocks)))
+
+
+def _block_apart(block: Block) -> Block:
+    match block:
+        case Lines(lines):
+            return Lines(tuple(map(_line_apart, lines)))
+        case Fold(title, blocks):
+            return Fold(title, tuple(map(_block_apart, blocks)))
+    return block
+
+
+def _line_apart(line: Line) -> Line:
+    taken = frozenset().union(*(free_indices(e) for e in expressions(line)))
+    left, right = (tuple(_piece_apart(p, taken) for p in side) for side in (line.left, line.right))
+    return replace(line, left=left, right=right)
+
+
+def _piece_apart(piece: Piece, taken: frozenset[str]) -> Piece:
+    match piece:
+        case Expr():
+            return bound_apart(piece, taken)
+        case Differential(expr):
+            return Differential(bound_apart(expr, taken))
+        case Filled(expr):
+            return replace(piece, expr=bound_apart(expr, taken))
+    return piece
 
 
 def said_once(texts: Sequence[str], pieces: Inline) -> list[str]:

@@ -108,10 +108,11 @@ class _Html:
         return mathml(latex) if latex.strip() else ""
 
     def _line(self, line: Line) -> str:
+        left, right = (mathml(side) if side.strip() else "" for side in self.pieces.sides(line))
         sign = mathml(LatexPieces.signs[line.sign.kind])
         note = f'<td class="note">{self.inline(line.note)}</td>' if line.note else ""
-        cells = f'<td class="left">{self._math(line.left)}</td><td class="sign">{sign}</td>'
-        return f"<tr>{cells}<td>{self._math(line.right)}</td>{note}</tr>"
+        cells = f'<td class="left">{left}</td><td class="sign">{sign}</td>'
+        return f"<tr>{cells}<td>{right}</td>{note}</tr>"
 
     def _table(self, header: tuple[Inline, ...], rows: Iterable[tuple[Inline, ...]]) -> str:
         head = "".join(f"<th>{self.inline(c)}</th>" for c in header)
@@ -125,7 +126,10 @@ def mathml(latex: str) -> str:
     from latex2mathml.converter import convert
 
     # \lvert, \! and \operatorname{a\_b} are spelled in ways that the converter does not know.
-    latex = re.sub(r"\\!", "", latex).replace(r"\lvert ", r"|").replace(r" \rvert", r"|")
+    latex = re.sub(r"\\!", "", latex)
+    for word, sign in ((r"\lvert", "|"), (r"\rvert", "|")):
+        side = r"\left" if word == r"\lvert" else r"\right"
+        latex = latex.replace(side + word, side + sign).replace(word, side + sign)
     latex = re.sub(r"\\operatorname\{((?:\w+\\_)+\w+)\}", lambda m: rf"\mathrm{{{m[1]}}}", latex)
     latex = re.sub(r"(\\ln) (?=[a-zA-Z\\])", r"\1 \\, ", latex)
     latex = latex.replace(r"\begin{cases} [", r"\begin{cases} {}[")  # no alignment

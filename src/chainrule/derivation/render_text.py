@@ -11,6 +11,7 @@ from chainrule.derivation.numbers import FillingLatex, FillingUnicode, latex_num
 from chainrule.derivation.page import (
     Block,
     Code,
+    Differential,
     Filled,
     Fold,
     Heading,
@@ -23,6 +24,7 @@ from chainrule.derivation.page import (
     Table,
     Text,
     Value,
+    expressions,
     said_once,
 )
 from chainrule.formula.typeset import MAX_LINE_LETTERS, Latex, Unicode, escape_latex, latex_document, letters
@@ -42,6 +44,11 @@ class UnicodePieces:
     def text(self, pieces: Inline) -> str:
         return "".join(said_once([self._piece(p) for p in pieces], pieces))
 
+    def sides(self, line: Line) -> tuple[str, str]:
+        """Both sides of a line; where one of them needs the sample axis, both show it."""
+        with self.printer.showing_samples(expressions(line)):
+            return self.text(line.left), self.text(line.right)
+
     def _piece(self, piece: object) -> str:
         match piece:
             case str() | Code():
@@ -52,6 +59,8 @@ class UnicodePieces:
                 return number_words(number, digits)
             case Filled(expr, numbers, places):
                 return FillingUnicode(self.page, numbers, dict(places)).text(expr)
+            case Differential(expr):
+                return self.printer.differential(expr)
         return self.printer.text(piece)  # type: ignore[arg-type]  # the rest are expressions
 
 
@@ -82,9 +91,12 @@ class LatexPieces:
         texts = [self._words_in_math(p) if isinstance(p, str) else self._piece(p) for p in pieces]
         return "".join(said_once(texts, pieces))
 
+    def sides(self, line: Line) -> tuple[str, str]:
+        """Both sides of a line; where one of them needs the sample axis, both show it."""
+        with self.printer.showing_samples(expressions(line)):
+            return self.math(line.left), self.math(line.right)
+
     def _words_in_math(self, words: str) -> str:
-        if re.fullmatch(r"[()\[\]d,=+ ]*", words):
-            return words
         return rf"\text{{{self._word(words)}}}"
 
     def _word(self, words: str) -> str:
@@ -98,11 +110,14 @@ class LatexPieces:
                 return latex_number(number, digits)
             case Filled(expr, numbers, places):
                 return FillingLatex(self.page, numbers, dict(places)).text(expr)
+            case Differential(expr):
+                return self.printer.differential(expr)
         return self.printer.text(piece)  # type: ignore[arg-type]
 
 
 # --- terminal ---------------------------------------------------------------------------------------------------------
 
+BLANK = 100  # how bad a break between two factors is, where there is no sign
 BOLD, DIM, BLUE, RESET = "\x1b[1m", "\x1b[2m", "\x1b[34m", "\x1b[0m"
 
 
@@ -151,16 +166,17 @@ class _Terminal:
         raise AssertionError(block)
 
     def _lines(self, lines: tuple[Line, ...]) -> Iterator[str]:
-        lefts = [self.pieces.text(line.left) for line in lines]
+        sides = [self.pieces.sides(line) for line in lines]
+        lefts = [left for left, _ in sides]
         edge = min(max(map(columns, lefts), default=0), self.width // 3)
-        for left, line in zip(lefts, lines, strict=True):
+        for (left, right), line in zip(sides, lines, strict=True):
             sign = UnicodePieces.signs[line.sign.kind]
             if columns(left) > self.width // 2:  # the formula that something is said of, then what is said
                 yield from (f"  {row}" for row in broken(left, self.width - 2))
                 left = ""
             head = f"  {left}{' ' * (edge - columns(left))} {sign} "
             note = self.pieces.text(line.note)
-            body = broken(self.pieces.text(line.right), max(20, self.width - columns(head)))
+            body = broken(right, max(20, self.width - columns(head)))
             yield from self._noted([head + body[0], *(" " * columns(head) + b for b in body[1:])], note)
 
     def _noted(self, rows: list[str], note: str) -> Iterator[str]:
@@ -205,8 +221,9 @@ def broken(formula: str, width: int) -> list[str]:
     rows = []
     while columns(formula) > width:
         places = [(depth, at) for depth, at in _signs(formula) if 0 < columns(formula[:at]) <= width]
-        # A break outside brackets is worth a line that is up to half empty.
-        late = [p for p in places if columns(formula[: p[1]]) >= width // 2] or places
+        # A break outside brackets is worth a line that is up to half empty, a sign one that is nearly.
+        late = [p for p in places if columns(formula[: p[1]]) >= width // 2 and p[0] < BLANK]
+        late = late or [p for p in places if columns(formula[: p[1]]) >= width // 4 and p[0] < BLANK] or places
         if not late:
             break
         depth = min(d for d, _ in late)
@@ -217,12 +234,22 @@ def broken(formula: str, width: int) -> list[str]:
 
 
 def _signs(formula: str) -> Iterator[tuple[int, int]]:
-    """(how many brackets are open, where) of each sign between blanks."""
+    """(how bad, where): the blank before each sign, better outside brackets; last any other blank.
+
+    The = of a condition stands in brackets and is no place: it would read as a new side.
+    """
     depth = 0
     for at, letter in enumerate(formula):
         depth += (letter in "([") - (letter in ")]")
-        if letter == " " and formula[at + 1 : at + 2] in "+−·=≈" and formula[at + 2 : at + 3] == " ":
-            yield depth, at
+        if letter == " " and at > 0:
+            sign = formula[at + 1 : at + 2] if formula[at + 2 : at + 3] == " " else ""
+            if sign and sign in "+−·":
+                yield depth, at
+            elif sign and sign in "=≈":
+                if depth == 0:
+                    yield depth, at
+            elif formula[at - 1] not in "+−·=≈≤≥<>≠":
+                yield BLANK + depth, at
 
 
 # --- Markdown ---------------------------------------------------------------------------------------------------------
@@ -263,15 +290,18 @@ def aligned(pieces: LatexPieces, lines: tuple[Line, ...], environment: str) -> s
     rows = []
     for line in lines:
         note = rf" && \text{{({pieces.text(line.note)})}}" if line.note else ""
-        left, right = pieces.math(line.left), latex_broken(pieces.math(line.right))
-        rows.append(f"{left} &{pieces.signs[line.sign.kind]} {right}{note}")
+        left, right = pieces.sides(line)
+        if letters(left) > MAX_LINE_LETTERS // 2:  # on a line of its own
+            rows.append(f"& {latex_broken(left)}")
+            left = ""
+        rows.append(f"{left} &{pieces.signs[line.sign.kind]} {latex_broken(right)}{note}")
     body = " \\\\\n  ".join(rows)
     return f"\\begin{{{environment}}}\n  {body}\n\\end{{{environment}}}"
 
 
 def latex_broken(formula: str) -> str:
     """A formula that is too wide for a line, in several: broken before a sign outside all braces and fences."""
-    if letters(formula) <= MAX_LINE_LETTERS or r"\left" in formula or r"\begin" in formula:
+    if letters(formula) <= MAX_LINE_LETTERS:
         return formula
     rows, row, depth = [], "", 0
     for part in re.split(r"(?= [+=-] )", formula):
@@ -279,6 +309,9 @@ def latex_broken(formula: str) -> str:
             rows.append(row)
             row = ""
         row += part
+        depth += len(re.findall(r"\\left(?![a-z])|\\begin\{", part)) - len(
+            re.findall(r"\\right(?![a-z])|\\end\{", part)
+        )
         depth += part.count("{") - part.count("}")
     return " \\\\\n  &\\qquad ".join([*rows, row])
 
@@ -308,7 +341,11 @@ def latex(page: Page) -> str:
 
 
 def _latex_table(pieces: LatexPieces, header: tuple[Inline, ...], rows: Iterable[tuple[Inline, ...]]) -> str:
-    lines = [" & ".join(pieces.text(c) for c in row) + r" \\" for row in (header, *rows)]
+    """Columns that break their lines, but for the first of three."""
+    lines = [" & ".join(rf"\raggedright {pieces.text(c)}" for c in row) for row in (header, *rows)]
+    lines = [line + r" \tabularnewline" for line in lines]
     lines.insert(1, r"\hline")
     body = "\n".join(lines)
-    return f"\\begin{{tabular}}{{{'l' * len(header)}}}\n{body}\n\\end{{tabular}}\n\n"
+    shares = {2: (0.42, 0.52), 3: (0.22, 0.30, 0.42)}.get(len(header), (0.9 / len(header),) * len(header))
+    kinds = "".join(rf"p{{{share}\textwidth}}" for share in shares)
+    return f"{{\\small\n\\begin{{tabular}}{{{kinds}}}\n{body}\n\\end{{tabular}}}}\n\n"

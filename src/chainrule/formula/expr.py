@@ -507,6 +507,20 @@ def substitute(expr: Expr, slots: Mapping[str, Slot]) -> Expr:
     return rebuild(expr, tuple(substitute(c, slots) for c in children(expr)))
 
 
+def bound_apart(expr: Expr, taken: Iterable[str]) -> Expr:
+    """The same expression with no bound index of a name in `taken`; nothing else is touched."""
+    taken = set(taken)
+    parts = tuple(bound_apart(c, taken) for c in children(expr))
+    if isinstance(expr, Reduction) and taken & set(expr.indices):
+        body, names, renamed = parts[0], set(taken) | index_names(expr), {}
+        for index in set(expr.indices) & taken:
+            renamed[index] = fresh_index(index, names)
+            names.add(renamed[index])
+        slots: dict[str, Slot] = dict(renamed)
+        return Reduction(expr.kind, tuple(renamed.get(i, i) for i in expr.indices), substitute(body, slots))
+    return expr if all(a is b for a, b in zip(children(expr), parts, strict=True)) else rebuild(expr, parts)
+
+
 def replace_symbols(expr: Expr, values: Mapping[str, Expr]) -> Expr:
     """Put expressions in the place of scalar symbols."""
     return transform(expr, lambda node: values.get(node.name, node) if isinstance(node, Symbol) else node)

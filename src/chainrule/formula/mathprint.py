@@ -103,6 +103,16 @@ class MathPrinter(Printer, ABC):
         return split_index(str(slot))[0] == self.samples
 
     @contextmanager
+    def showing_samples(self, exprs: Iterable[Expr]) -> Iterator[None]:
+        """While these stand on one line: what one of them needs to be told apart, all of them show."""
+        with self._showing_samples(self._tells_samples_apart(*exprs)):
+            yield
+
+    def differential(self, expr: Expr) -> str:
+        """d(u)."""
+        return f"d{self._brackets(self.text(expr))}"
+
+    @contextmanager
     def _showing_samples(self, shown: bool) -> Iterator[None]:
         before = self.shows_samples
         self.shows_samples = before or shown

@@ -5,6 +5,7 @@ mathprint.py says what a page prints; here is how each dialect spells it, and ho
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -184,6 +185,14 @@ def _in(signs: Mapping[str, str], text: str) -> str | None:
     return "".join(signs[c] for c in text) if all(c in signs for c in text) else None
 
 
+def _in_one_bracket(text: str) -> bool:
+    """Whether one pair of brackets stands around all of a text."""
+    if not (text.startswith("(") and text.endswith(")")):
+        return False
+    depth = list(itertools.accumulate((c == "(") - (c == ")") for c in text))
+    return min(depth[:-1]) > 0
+
+
 class Unicode(MathPrinter):
     """Expression → one line of Unicode; what has no raised or lowered sign is written plainly, as W[row, c].
 
@@ -276,6 +285,8 @@ class Unicode(MathPrinter):
         sums = [f for f in above if isinstance(f, Reduction) and f.kind == "sum"]
         rest = [f for f in above if f not in sums]
         top = self._juxtaposed(rest, last=UNARY) if rest else "1"
+        if "∂" in top and "/" in top and not _in_one_bracket(top):  # ∂E/∂y/N would be read as ∂E over ∂y/N
+            top = self._brackets(top)
         bottom = self._within(below[0], POWER) if len(below) == 1 else self._brackets(self._juxtaposed(below))
         if sums:
             return f"{sign}({top}/{bottom}) {self._juxtaposed(sums)}", PRODUCT if sign else PREFIX
@@ -369,4 +380,9 @@ ESCAPES = {c: rf"\{c}" for c in "#$%&_{}"} | {
 
 def escape_latex(text: str) -> str:
     """Plain text as LaTeX that prints it."""
-    return "".join(ESCAPES.get(c, c) for c in text)
+    return "".join(ESCAPES.get(c) or _greek(c) for c in text)
+
+
+def _greek(letter: str) -> str:
+    """A Greek letter as mathematics, which every font has; any other as it is."""
+    return rf"\ensuremath{{{LATEX_LETTERS[letter]}}}" if letter in LATEX_LETTERS else letter

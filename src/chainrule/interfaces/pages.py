@@ -58,6 +58,8 @@ def explain(path: Path, chosen: Chosen, options: PageOptions) -> int:
     """Print the page with numbers: of a data set's rows, or of drawn ones; the exit code."""
     from chainrule.interfaces.check import CheckOptions, what_to_check
 
+    if chosen.seed < 0:
+        raise SettingError(say("training.seed", came=chosen.seed))
     index = chosen.index if chosen.index is not None or chosen.data is None else "0"
     wanted = CheckOptions(data=chosen.data, index=index, split=chosen.split, seed=chosen.seed)
     network, arrays = what_to_check(path, wanted)

@@ -15,7 +15,7 @@ import numpy as np
 
 from chainrule.derivation.adjoint import Derivation
 from chainrule.derivation.explain import derivation_page
-from chainrule.derivation.numbers import Numbers
+from chainrule.derivation.numbers import Numbers, Quotient
 from chainrule.derivation.page import (
     BECOMES,
     EQUALS,
@@ -33,7 +33,7 @@ from chainrule.derivation.page import (
     Value,
     say_inline,
 )
-from chainrule.errors import DataError, SettingError
+from chainrule.errors import DataError, FormulaError, SettingError
 from chainrule.formula.evaluate import Array, evaluate
 from chainrule.formula.expr import Element, Symbol
 from chainrule.formula.system import System
@@ -64,10 +64,13 @@ class Explanation(Paged):
 
     def __getitem__(self, name: str) -> Array:
         """A quantity: an input, a weight, any computed one, an adjoint (delta_z, dE_dW). Raises: SettingError."""
-        return self.values[known_name(name, self.values)]
+        return self.values[known_name(str(name), self.values)]
 
     def __contains__(self, name: object) -> bool:
-        return name in self.values
+        try:
+            return known_name(str(name), self.values) in self.values
+        except SettingError:
+            return False
 
     def keys(self) -> list[str]:
         """The names of all quantities."""
@@ -104,7 +107,8 @@ def explain(
     title: str = "",
 ) -> Explanation:
     """See Network.explain; `arrays` are bound inputs, targets and labels."""
-    return _Explainer(network, arrays, sample, optimizer).explain(weight, title)
+    with np.errstate(all="ignore"):  # what is not finite is said on the page
+        return _Explainer(network, arrays, sample, optimizer).explain(weight, title)
 
 
 class _Explainer:
@@ -115,7 +119,9 @@ class _Explainer:
         self.rows = len(next(iter(arrays.values()))) if arrays else 1
         if self.rows == 0:
             raise DataError(say("pages.no_samples"))
-        if not 0 <= sample < self.rows:
+        if not network.system.parameters:
+            raise FormulaError(say("pages.no_parameters"))
+        if isinstance(sample, bool) or not isinstance(sample, int | np.integer) or not 0 <= sample < self.rows:
             raise SettingError(say("pages.bad_sample", came=sample, last=self.rows - 1))
         self.sample = sample
         self.optimizer = optimizer
@@ -154,19 +160,29 @@ class _Explainer:
             found = evaluate(adjoint.equation.value, self.values, axes, sizes=self.sizes, scalars=self.hyper)
             self.values[target.tensor] = found
             if adjoint.steps:
-                self.values[f"d{self.derivation.source.loss}_d{adjoint.of}"] = found
+                for alias in self._aliases(adjoint.of):
+                    self.values.setdefault(alias, found)
+
+    def _aliases(self, name: str) -> list[str]:
+        """dE_dq, whatever the derivation calls it; of a parameter dL_dq, as what is found is the batch's, too."""
+        loss = str(self.derivation.source.loss)
+        own = {p.name for p in self.system.parameters}
+        losses = [loss, "L"] if name in own and self.system.is_sampled(loss) else [loss]
+        return [f"d{of}_d{name}" for of in losses if f"d{of}_d{name}" not in self.system.tensors]
 
     def _adjoint_of(self, name: str) -> Array:
         return self.values[self.derivation.adjoint(name).equation.target.tensor]
 
-    def _quotient(self, name: str, place: tuple[int, ...]) -> float:
+    def _quotient(self, name: str, place: tuple[int, ...]) -> Quotient:
         """(L(q + h) - L(q - h)) / 2h; times N where the adjoint is that of one sample's loss (see adjoint.py)."""
         value = float(self.values[name][place])
         step = np.finfo(np.float64).eps ** (1 / 3) * max(1.0, abs(value))
         high, low = (self._loss(self._forward(self.given, (name, place, s))) for s in (step, -step))
         loss = self.derivation.source.loss
         of_one = loss is not None and self.system.is_sampled(loss) and self.system.tensors[name].role != "parameter"
-        return (high - low) / (2 * step) * (self.rows if of_one else 1)
+        times = self.rows if of_one else 1
+        left, right = (times * (self.loss - low) / step, times * (high - self.loss) / step)
+        return Quotient(times * (high - low) / (2 * step), left, right)
 
     # --- where to look
 
@@ -204,6 +220,11 @@ class _Explainer:
     def _weight(self, weight: str | None) -> tuple[str, tuple[int, ...]]:
         """The weight asked for, or the one with the largest gradient of the first parameter."""
         parameters = {p.name: p for p in self.system.parameters}
+        if weight is not None and not isinstance(weight, str):
+            name = next(iter(parameters))
+            raise SettingError(
+                say("pages.bad_weight", came=repr(weight), example=_example(name, self.given[name].shape))
+            )
         if weight is None:
             name = next(iter(parameters))
             gradient = np.abs(self._adjoint_of(name))
@@ -246,6 +267,8 @@ class _Explainer:
         return self.rows == 1 and array.ndim > 0 and bool(slots) and slots[0] == self.system.samples
 
     def _intro(self, weight: Element, numbers: Numbers) -> Iterator[Block]:
+        if not np.isfinite(self.loss):
+            yield Text((say("pages.not_finite"),))
         if self.rows > 1:
             yield Text(say_inline("pages.numbers_batch", rows=str(self.rows), index=str(self.sample)))
         shown = ", ".join(f"{i} = {n}" for i, n in numbers.places.items() if i != self.system.samples)
@@ -270,9 +293,10 @@ class _Explainer:
         """The update rule with its numbers, and what it does to the loss."""
         yield Heading((say("pages.numbers_update"),))
         program, rule = self.network.training_program(self.optimizer)
+        state = self._for_program(program)
         hyper = self.network.hyper_values(program, {"step": 1.0, "steps": 1.0})
         with np.errstate(all="ignore"):
-            after = run(program, self._for_program(program), self.sizes, hyper)
+            after = run(program, state, self.sizes, hyper)
         name, place = weight.tensor, tuple(int(s) for s in weight.slots)
         old, new = float(self.given[name][place]), float(after[name][place])
         own = {u.target.tensor for u in self.system.updates if isinstance(u.target, Element)}
@@ -280,7 +304,7 @@ class _Explainer:
             changed = say_inline("pages.numbers_own_update", weight=weight, old=Value(old), new=Value(new))
             yield Text(changed)
         else:
-            yield Lines(tuple(self._rule_lines(rule.lines, weight, hyper, numbers)))
+            yield Lines(tuple(self._rule_lines(rule.lines, weight, {**self._states(state, weight), **hyper}, numbers)))
         gradients = {p.name: self._adjoint_of(p.name) for p in self.system.parameters}
         alone = {**self.given, name: _moved(self.given[name], place, new - old)}
         yield Text(say_inline("pages.numbers_alone", weight=weight, old=Value(old), new=Value(new)))
@@ -289,6 +313,14 @@ class _Explainer:
         predicted = self.loss + sum(float(np.sum(g * (after[n] - self.given[n]))) for n, g in gradients.items())
         yield Text((say("pages.numbers_together"),))
         yield self._new_loss(predicted, together)
+
+    def _states(self, state: Mapping[str, Array], weight: Element) -> dict[str, float]:
+        """The states of the rule at the weight, by their names in the rule: v for v_W1."""
+        place = tuple(int(s) for s in weight.slots)
+        ending = f"_{weight.tensor}"
+        shape = self.given[weight.tensor].shape
+        mine = {n.removesuffix(ending): a for n, a in state.items() if n.endswith(ending) and a.shape == shape}
+        return {name: float(array[place]) for name, array in mine.items()}
 
     def _for_program(self, program: Program) -> dict[str, Array]:
         """What the program reads: data, parameters and states."""
@@ -327,6 +359,12 @@ class _Explainer:
             if isinstance(line.target, Symbol):
                 scalars[line.target.name] = value
 
+    def _aliases_shown(self, name: str) -> str:
+        """∂L/∂w for a parameter, ∂E/∂q for another quantity."""
+        return [*self._aliases(name), f"d{self.derivation.source.loss}_d{name}"][
+            1 if len(self._aliases(name)) > 1 else 0
+        ]
+
     def _summary(self, numbers: Numbers) -> Iterator[Block]:
         """All derivatives beside their difference quotients."""
         yield Heading((say("pages.numbers_summary"),))
@@ -337,9 +375,13 @@ class _Explainer:
                 continue
             quotient = numbers.quotients[adjoint.of]
             own = numbers.value(Element(adjoint.equation.target.tensor, self.system.tensors[adjoint.of].indices))
-            symbol = Element(f"d{self.derivation.source.loss}_d{adjoint.of}", self.system.tensors[adjoint.of].indices)
+            own_indices = self.system.tensors[adjoint.of].indices
+            symbol = Element(self._aliases_shown(adjoint.of), own_indices)
             at = Element(symbol.tensor, tuple(numbers.places[str(i)] for i in symbol.slots if i != self.system.samples))
-            rows.append(((at,), (Value(own),), (Value(quotient),), (Value(own - quotient),)))
+            shown: Inline = (Value(quotient.central),)
+            if quotient.is_kink:
+                shown = say_inline("pages.kink", left=Value(quotient.left), right=Value(quotient.right))
+            rows.append(((at,), (Value(own),), shown, (Value(own - quotient.central),)))
         header = tuple(
             (say(f"pages.{k}"),) for k in ("quantity", "numbers_derivative", "numbers_quotient", "numbers_difference")
         )
