@@ -104,6 +104,9 @@ STRINGS = {
 PUT_TOGETHER |= {("interfaces.plot_", "")}
 # "--no-scale" asks for option_no_scale.
 WORDS = {string.removeprefix("--").replace("-", "_") for string in STRINGS}
+# A page has a rule's name, such as "Kronecker delta", in the reader's language: pages.rule_kronecker_delta.
+PUT_TOGETHER |= {("pages.rule_", ""), ("pages.gives_", "")}
+WORDS |= {"".join(c if c.isalnum() else "_" for c in string.lower()) for string in STRINGS}
 
 
 def test_the_languages_have_the_same_messages():

@@ -20,6 +20,7 @@ from chainrule.derivation.prove import Prover
 from chainrule.derivation.render_text import broken, columns
 from chainrule.derivation.rules import RULES
 from chainrule.errors import FileError, SettingError
+from chainrule.formula import simplify
 from chainrule.formula.expr import Reduction, Symbol, free_indices, tensors, walk
 from chainrule.formula.functions import FUNCTIONS
 from chainrule.formula.parse import parse_expression
@@ -275,7 +276,7 @@ def test_a_derivation_prints_and_shows_itself():
 def test_every_rule_has_a_name_in_both_languages():
     for language in LANGUAGES:
         known = catalogue(language, "pages")
-        for rule in RULES:
+        for rule in (*RULES, *simplify.RULES):
             slug = "rule_" + "".join(c if c.isalnum() else "_" for c in rule.name.lower())
             assert slug in known, (language, rule.name)
     set_language("ko")
