@@ -58,7 +58,33 @@ parameter w[i], b
 p = sigmoid(sum[i](w[i]*x[i]) + b)
 E = -(t*log(p) + (1 - t)*log(1 - p))
 """
+LABEL = """
+input     x[i]
+label     y in k
+parameter W[i, k]
+z[k] = sum[i](x[i]*W[i, k])
+p[k] = softmax[k](z[k])
+E    = -log(sum[k]([k == y]*p[k]))
+"""
+TIED = """
+input     x[i]
+parameter W[i, j]
+h[j] = sum[i](x[i]*W[i, j])
+r[i] = sum[j](W[i, j]*h[j])
+E    = 1/2*sum[i]((r[i] - x[i])**2)
+"""
+NORMED = """
+input     x[i]
+target    t
+parameter w[i], g
+a = sum[i](w[i]*x[i])
+m = mean[n](a)
+s = mean[n]((a - m)**2)
+y = g*(a - m)/sqrt(s + 0.001)
+E = 1/2*(y - t)**2
+"""
 TEXTS = {"one layer": ONE_LAYER, "mlp": MLP, "digits": DIGITS, "tanh": TANH, "logistic": LOGISTIC}
+TEXTS |= {"label": LABEL, "tied": TIED, "normed": NORMED}
 NETWORKS = {name: formula(text) for name, text in TEXTS.items()}
 
 # network, claim, the mistakes, the true part that is concerned, a word of the hint
@@ -100,7 +126,7 @@ MISTAKES = [
     ("one layer", "dp/dz[j] = z[j]*(1 - z[j])", {"wrong_derivative"}, "p[j]*(1 - p[j])", "dp/dz"),
     ("mlp", "delta1[j] = a1[j]*(1-a1[j])*sum[k](w2[k,j]*delta2[k])", {"wrong_derivative"}, None, "dz1/da1"),
     ("one layer", "delta[j] = (p[j] - p[j]**2)*(p[j] - z[j])", {"wrong_quantity"}, "t[j]", "t[j]"),
-    ("logistic", "dE/dw[i] = -(p - t)*x[i]", {"exchanged"}, "p - t", "exchanged"),
+    ("logistic", "dE/dw[i] = -(p - t)*x[i]", {"sign"}, None, "uphill"),
     ("logistic", "dE/dw[i] = (p - t)*p*(1 - p)*x[i]", {"extra_factor"}, None, "too much"),
     ("tanh", "dE/dW[i,j] = x[i]*delta_h[j]", {"missing_term"}, "W[i, j]*decay", "term"),
     ("tanh", "dE/dW[i,j] = x[i]*delta_h[j] + 2*decay*W[i,j]", {"times"}, "W[i, j]*decay", "2 times"),
@@ -179,6 +205,12 @@ RIGHT = [
     ("tanh", "delta[j] = (1-h[j])*(1+h[j])*2/K*sum[k](V[j,k]*(y[k]-t[k]))", None),
     ("tanh", "dE/dW[i,j] = x[i]*delta_h[j] + decay*W[i,j]", "sample"),
     ("tanh", "dE/dV[j,k] = 2/size(k)*mean[n]((y[k]-t[k])*h[j])", "batch"),
+    ("label", "dE/dW[i,k] = x[i]*(p[k] - [k == y])", "sample"),
+    ("label", "delta[k] = p[k] - [k == y]", None),
+    ("tied", "dE/dW[i,j] = (r[i]-x[i])*h[j] + x[i]*sum[k](W[k,j]*(r[k]-x[k]))", "sample"),
+    ("tied", "delta[j] = sum[i](W[i,j]*(r[i]-x[i]))", None),
+    ("normed", "dE/dg = mean[n]((y - t)*(a - m)/sqrt(s + 0.001))", "batch"),
+    ("one layer", "w[i,j] <- w[i,j] - 0.1*delta[j]*x[i]", "sample"),
     ("tanh", "dh/da_h[j] = 4/(exp(a_h[j])+exp(-a_h[j]))**2", None),
 ]
 

@@ -12,7 +12,7 @@ A person's own letters are fine: dE/dw[a, b] and sums over c mean what their pla
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from re import Match
 
 from chainrule.derivation.claim_names import QUANTITY, QUOTIENT, RATES, element_at, fail, slots_to
@@ -23,6 +23,7 @@ from chainrule.formula.expr import (
     ZERO,
     Element,
     Expr,
+    Number,
     Slot,
     Symbol,
     free_indices,
@@ -30,6 +31,7 @@ from chainrule.formula.expr import (
     substitute,
     symbols,
     transform,
+    walk,
 )
 from chainrule.formula.expressions import Vocabulary, near
 from chainrule.formula.source import Source
@@ -37,6 +39,7 @@ from chainrule.formula.system import Tensor, Update
 from chainrule.messages import say
 
 MAX_CHARACTERS = 4_000  # of one claim
+MAX_RATES = 6  # numbers of an update that are tried as its learning rate
 SAMPLE, BATCH = "sample", "batch"
 
 
@@ -227,7 +230,7 @@ class _Reader(RightReader):
         role = self.book.tensors[name].role if name in self.book.tensors else ""
         if role == "parameter":
             counted = self.counted(start, name, slots, match[2] is not None)
-            return [self._update_claim(name, counted, name, self._line("w"), left, right)]
+            return self._with_rates(self._update_claim(name, counted, name, self._line("w"), left, right))
         if name in changed - {"w"}:
             return [
                 self._update_claim(name, slots, p, self._line(name), left, right)
@@ -243,6 +246,16 @@ class _Reader(RightReader):
             known=", ".join(known),
             near=near(name, known),
         )
+
+    def _with_rates(self, claim: Claim) -> list[Claim]:
+        """Also with a number of the claim, such as 0.1, as the learning rate that the rule leaves open."""
+        open_rates = [s for s in symbols(claim.truth) if s in RATES and s not in symbols(claim.value)]
+        numbers = dict.fromkeys(abs(n.value) for n in walk(claim.value) if isinstance(n, Number) and n.value != 0)
+        return [claim] + [
+            replace(claim, truth=replace_symbols(claim.truth, {rate: Number(value)}))
+            for rate in open_rates[:1]
+            for value in list(numbers)[:MAX_RATES]
+        ]
 
     def _line(self, name: str) -> Update:
         return next(u for u in self.lines if u.target == Symbol(name))

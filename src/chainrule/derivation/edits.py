@@ -276,7 +276,7 @@ def _wrong_quantity(node: Expr, context: Context) -> Iterator[Edit]:
         return
     samples = context.book.samples
     own = [s for s in node.slots if s != samples]
-    for tensor in (*context.book.tensors.values(), *context.states.values()):
+    for tensor in (*context.book.plain, *context.states.values()):
         wanted = [i for i in tensor.indices if i != samples]
         if tensor.name == node.tensor or len(wanted) != len(own):
             continue
@@ -370,7 +370,7 @@ def _throughout(expr: Expr, context: Context) -> Iterator[Edit]:
     found = [e.tensor for e in elements(expr)]
     for name in (n for n in tensors(expr) if found.count(n) > 1):
         own = [i for i in context.tensor(name).indices if i != samples]
-        for tensor in context.book.tensors.values():
+        for tensor in context.book.plain:
             wanted = [i for i in tensor.indices if i != samples]
             if tensor.name == name or len(own) != len(wanted):
                 continue
@@ -402,7 +402,7 @@ def candidates(context: Context) -> Iterator[Expr]:
 
     for derivative in context.derivatives():
         yield from once(derivative)
-    names = (*context.book.tensors, *context.states)
+    names = (*(t.name for t in context.book.plain), *context.states)
     for name in names:
         for element in context.elements_of(name):
             yield from once(element)

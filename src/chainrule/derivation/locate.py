@@ -285,7 +285,8 @@ class _Search:
     def _sign(self) -> Finding:
         """The whole sign is wrong; where a difference to the target was turned round, that is what happened."""
         for edit, array in zip(self.forms.edits, self.forms.edited, strict=True):
-            if edit.mistake == "exchanged" and agree(array, -self.forms.arrays[0].ravel()):
+            written = edit.claimed is not None and key(edit.claimed) in self.nodes
+            if edit.mistake == "exchanged" and written and agree(array, -self.forms.arrays[0].ravel()):
                 return _finding(edit)
         return Finding("sign")
 

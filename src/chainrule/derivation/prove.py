@@ -43,6 +43,7 @@ from chainrule.formula.expr import (
     Mul,
     Normalized,
     Number,
+    Position,
     Power,
     Reduction,
     Size,
@@ -65,6 +66,7 @@ from chainrule.formula.expr import (
     subtract,
     tensors,
     transform,
+    walk,
 )
 from chainrule.formula.system import Fact
 
@@ -213,6 +215,10 @@ class Prover:
             if isinstance(bracket, Compare) and bracket.operator == "==" and bracket.right == ZERO:
                 if any(key(base_of(f)) == key(bracket.left) for f in factors if f is not bracket):
                     return ZERO  # [u == 0]*u
+                chosen = next((c for f in factors if (c := _chosen(f, bracket)) is not None), None)
+                if chosen is not None:
+                    by, value = chosen
+                    return self.product([value, *(f for f in factors if f is not by)])
         for divisor in factors:
             if not (isinstance(divisor, Power) and isinstance(divisor.base, Add)):
                 continue
@@ -463,3 +469,18 @@ class Prover:
         return all(self._vanishes(self.normal(add(*bodies))) for bodies in groups.values() if len(bodies) > 0) and all(
             len(bodies) > 1 for bodies in groups.values()
         )
+
+
+def _chosen(factor: Expr, bracket: Compare) -> tuple[Expr, Expr] | None:
+    """Where [k == y] is 1, Σ_l [l == y] u_l is u_k: a factor that is a power of such a sum, and what it comes to."""
+    base = base_of(factor)
+    if not (isinstance(base, Reduction) and base.kind == "sum" and len(base.indices) == 1):
+        return None
+    (bound,) = base.indices
+    for index in (n.index for n in walk(bracket) if isinstance(n, Position)):
+        for inner in factors_of(base.body):
+            if isinstance(inner, Compare) and key(substitute(inner, {bound: index})) == key(bracket):
+                rest = mul(*(f for f in factors_of(base.body) if f is not inner))
+                exponent = factor.exponent if isinstance(factor, Power) else ONE
+                return factor, power(substitute(rest, {bound: index}), exponent)
+    return None

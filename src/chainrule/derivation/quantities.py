@@ -24,6 +24,7 @@ from chainrule.formula.expr import (
     Expr,
     Mul,
     Normalized,
+    Number,
     Reduction,
     Size,
     Slot,
@@ -103,6 +104,12 @@ class Quantities:
         return other if other in self.tensors else name
 
     @cached_property
+    def plain(self) -> list[Tensor]:
+        """The quantities that a person may have put in another's place: all but those that are a number, as dE/dE."""
+        numbers = {name for name, (_, value) in self.definitions.items() if isinstance(value, Number)}
+        return [t for t in self.tensors.values() if t.name not in numbers]
+
+    @cached_property
     def layers(self) -> list[str]:
         """The quantities whose adjoint a textbook calls δ, first layer first."""
         found = [a.of for a in reversed(self.derivation.adjoints) if a.equation.target.tensor.startswith("delta_")]
@@ -129,6 +136,9 @@ class Quantities:
         wanted = tuple(slots or ())
         own = {name: self._own_indices(name) for name in self.layers}
         same = [name for name in reversed(self.layers) if own[name] == wanted]
+        same += [
+            a.of for a in self.derivation.adjoints if self._is_computed(a.of) and self._own_indices(a.of) == wanted
+        ]
         alike = [name for name in reversed(self.layers) if len(own[name]) == len(wanted)]
         return next(iter([*same, *alike, *reversed(self.layers)]), None)
 
@@ -137,6 +147,9 @@ class Quantities:
         if numbered:
             return numbered[-1]
         return self.layers[number - 1] if 1 <= number <= len(self.layers) else None
+
+    def _is_computed(self, name: str) -> bool:
+        return name != self.loss and self.system.equation_of(name) is not None
 
     def _own_indices(self, name: str) -> tuple[str, ...]:
         return tuple(i for i in self.tensors[name].indices if i != self.samples)

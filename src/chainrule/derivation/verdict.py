@@ -26,6 +26,7 @@ from chainrule.formula.expr import (
     base_index,
     children,
     free_indices,
+    fresh_index,
     key,
     rebuild,
     substitute,
@@ -37,6 +38,7 @@ from chainrule.messages import say
 
 PROVED, EQUAL, DIFFERENT = "proved", "equal", "different"
 SHOWN_ENTRIES = 12  # of an array in a counterexample
+SHOWN_COLUMNS = 80
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class Verdict:
             lines += [("hint", self.hint)]
         labels = {name: say(f"claims.label_{name}") for name, _ in lines}
         width = max(map(_width, labels.values())) + 2
-        text = [labels[name] + " " * (width - _width(labels[name])) + value for name, value in lines]
+        text = [labels[name] + " " * (width - _width(labels[name])) + _wrapped(value, width) for name, value in lines]
         if self.counterexample is not None:
             text += self._example_lines(self.counterexample)
         return "\n".join(text)
@@ -172,6 +174,17 @@ def _width(text: str) -> int:
     return sum(2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 
+def _wrapped(text: str, margin: int) -> str:
+    """A text over several lines of SHOWN_COLUMNS, those after the first behind a margin."""
+    lines = [""]
+    for word in text.split(" "):
+        if lines[-1] and _width(lines[-1]) + 1 + _width(word) > SHOWN_COLUMNS - margin:
+            lines.append(word)
+        else:
+            lines[-1] += " " + word if lines[-1] else word
+    return ("\n" + " " * margin).join(lines)
+
+
 # --- words ------------------------------------------------------------------------------------------------------------
 
 
@@ -194,7 +207,7 @@ class Words:
         return index_text(self.letters.get(name, name))
 
     def _plain(self, expr: Expr, taken: frozenset[str]) -> Expr:
-        """Sums over j instead of j', wherever j is not taken."""
+        """Sums over j instead of j' where j is not taken, and over j' where it is."""
         if not isinstance(expr, Reduction):
             parts = children(expr)
             new = tuple(self._plain(p, taken | free_indices(expr)) for p in parts)
@@ -203,8 +216,9 @@ class Words:
         slots: dict[str, Slot] = {}
         for index in expr.indices:
             plain = base_index(index)
-            if plain != index and plain not in around | set(slots.values()) | set(expr.indices):
-                slots[index] = plain
+            others = around | set(map(str, slots.values())) | (set(expr.indices) - {index})
+            if index in taken or (plain != index and plain not in others):
+                slots[index] = fresh_index(plain, others | taken)
         if any(isinstance(n, Normalized) for n in walk(expr.body)):
             return expr
         indices = tuple(str(slots.get(i, i)) for i in expr.indices)
