@@ -94,6 +94,7 @@ def test_the_derivation_agrees_with_itself(seed):
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 def test_ten_thousand_mutants():
     networks, each = 50, 200
     with ProcessPoolExecutor(2) as pool:

@@ -126,6 +126,7 @@ class Renamer:
         self.samples = samples
         self.conflict: tuple[str, str, str, Element] | None = None
         self.loose_names: dict[str, str] = {}
+        self.bases: dict[str, str] = {}  # what an index runs over, by the name that was typed
 
     def rename(self, value: Expr, given: Sequence[tuple[Slot, str]]) -> tuple[Expr, dict[str, str]]:
         """(value, typed name → new name for the left side's indices); the others' are in `loose_names`."""
@@ -139,13 +140,15 @@ class Renamer:
         on_left = set(free)
         bound: dict[int, list[Index]] = {}
         self._look(value, free, bound)
-        for cell in (*free.values(), *(c for cells in bound.values() for c in cells)):
+        bound_cells = [c for cells in bound.values() for c in cells]
+        for cell in (*free.values(), *bound_cells):
             if not cell.new:
                 cell.base = cell.base or self._base_of_name(cell.typed)
                 wanted = cell.base
                 cell.new = self.samples if wanted == self.samples and cell.typed == self.samples else ""
                 cell.new = cell.new or fresh_index(wanted, taken)
                 taken.add(cell.new)
+        self.bases = {c.typed: base_index(c.base) for c in (*bound_cells, *free.values()) if c.base}
         renamed = self._rebuilt(value, {n: c.new for n, c in free.items()}, bound)
         loose = [c for n, c in free.items() if n not in on_left]
         self.loose_names = {c.typed: c.new for c in loose}
@@ -202,7 +205,8 @@ class Renamer:
             case Delta(left, right):
                 return Delta(slot(left), slot(right))
             case Size(index):
-                return Size(base_index(str(slot(index))))
+                # mean[a](u) is 1/size(a)*sum[a](u): an index that is bound beside it.
+                return Size(self.bases.get(index) or base_index(self._base_of_name(index)))
             case Reduction(kind, _, body):
                 cells = bound[id(node)]
                 inner = {**names, **{c.typed: c.new for c in cells}}

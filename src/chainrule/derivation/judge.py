@@ -88,8 +88,8 @@ class Checker:
         prover = Prover(self.book.definitions, self.book.order, self.book.system.facts, self.book.samples)
         if claim.reading == BATCH:
             pair = self.book.of_one_sample(claim.value), self.book.of_one_sample(claim.truth)
-            if pair[0] is not None and pair[1] is not None and prover.equal(pair[0], pair[1]):
-                return True
+            if pair[0] is not None and pair[1] is not None:
+                return prover.equal(pair[0], pair[1])
         return prover.equal(claim.value, claim.truth)
 
     def _wrong(self, claim: Claim, pair_seconds: float, *, example: bool) -> Verdict:

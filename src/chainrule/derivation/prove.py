@@ -53,6 +53,7 @@ from chainrule.formula.expr import (
     as_number,
     base_index,
     compare,
+    delta,
     free_indices,
     fresh_index,
     index_names,
@@ -72,7 +73,7 @@ from chainrule.formula.system import Fact
 
 MAX_TERMS = 600  # of a product that is multiplied out; beyond it the claim counts as not proved
 MAX_BOUND = 5  # indices of one sum: whether two are the same is decided by trying all orders
-SECONDS = 3.0
+SECONDS = 2.0
 
 Definition = tuple[Element, Expr]
 
@@ -159,8 +160,7 @@ class Prover:
 
     def normal(self, expr: Expr) -> Expr:
         """A sum of products."""
-        if time.monotonic() > self.deadline:
-            raise _GivenUp
+        self._in_time()
         match expr:
             case Add(terms):
                 return self._limited(add(*map(self.normal, terms)))
@@ -182,6 +182,10 @@ class Prover:
                 return self.normal(self._without_normalized(expr))
         return expr
 
+    def _in_time(self) -> None:
+        if time.monotonic() > self.deadline:
+            raise _GivenUp
+
     def _limited(self, expr: Expr) -> Expr:
         if isinstance(expr, Add) and len(expr.terms) > MAX_TERMS:
             raise _GivenUp
@@ -189,6 +193,7 @@ class Prover:
 
     def product(self, parts: Sequence[Expr]) -> Expr:
         """The product of normal forms, multiplied out."""
+        self._in_time()
         collected = mul(*parts)  # u and 1/u cancel before anything is multiplied out
         factors = collected.factors if isinstance(collected, Mul) else (collected,)
         products: list[Expr] = [ONE]
@@ -196,7 +201,7 @@ class Prover:
         for factor in factors:
             choices = opened_up(factor)
             opened = opened or len(choices) > 1
-            if len(products) * len(choices) > MAX_TERMS or time.monotonic() > self.deadline:
+            if len(products) * len(choices) > MAX_TERMS:
                 raise _GivenUp
             products = [mul(p, c) for p in products for c in choices]
         if not opened:
@@ -347,6 +352,9 @@ class Prover:
         """Brackets by [u > 0] and [u == 0]; [u >= 0] is 1 - [-u > 0]."""
         if right == ZERO and isinstance(left, Apply) and left.function == "relu" and operator == ">":
             left = left.arguments[0]
+        match (operator, left, right):
+            case ("==", Position(index), Number(value)) | ("==", Number(value), Position(index)):
+                return delta(index, int(value)) if value.denominator == 1 and value >= 0 else ZERO
         if operator in ("<", "<="):
             operator, left, right = {"<": ">", "<=": ">="}[operator], right, left
         if operator == ">=":
@@ -378,8 +386,7 @@ class Prover:
         return self._limited(add(*(self._sum_of_product(indices, t) for t in terms_of(body))))
 
     def _sum_of_product(self, indices: tuple[str, ...], term: Expr) -> Expr:
-        if time.monotonic() > self.deadline:
-            raise _GivenUp
+        self._in_time()
         factors: list[Expr] = []
         bound = list(indices)
         taken = index_names(term) | set(indices)
