@@ -270,7 +270,7 @@ SOUP = st.lists(st.sampled_from(TOKENS.split(" ")), max_size=40).map(" ".join)
 
 
 def only_formula_errors(text: str) -> None:
-    begin = time.perf_counter()
+    begin = time.process_time()
     try:
         Sizes(parse_system(text, VOCABULARY)).require()
     except FormulaError as error:
@@ -279,7 +279,7 @@ def only_formula_errors(text: str) -> None:
         parse_expression(text)
     except FormulaError as error:
         str(error).encode("utf-8")
-    assert time.perf_counter() - begin < 5
+    assert time.process_time() - begin < 5
 
 
 @given(SOUP)
