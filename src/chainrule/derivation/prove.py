@@ -73,7 +73,7 @@ from chainrule.formula.system import Fact
 
 MAX_TERMS = 600  # of a product that is multiplied out; beyond it the claim counts as not proved
 MAX_BOUND = 5  # indices of one sum: whether two are the same is decided by trying all orders
-SECONDS = 2.0
+SECONDS = 1.5
 
 Definition = tuple[Element, Expr]
 
