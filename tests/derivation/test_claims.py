@@ -5,6 +5,10 @@ Oracle: the worked gradients of the field (p - t, h'(a) Σ w δ, …), each know
 
 from __future__ import annotations
 
+import doctest
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -138,6 +142,7 @@ MISTAKES = [
         None,
         "goes against the gradient",
     ),
+    ("one layer", "w[i,j] <- w[i,j] + 0.1*delta[j]*x[i]", {"term_sign"}, None, "goes against the gradient"),
     ("digits", "dE/dW1[3,7] = x[7]*delta_h[7]", {"wrong_index"}, "x[3]", "x[3], not x[7]"),
 ]
 
@@ -235,6 +240,14 @@ def test_what_differs_only_where_a_target_is_0_is_found():
     text = "input x\ntarget t[k]\nparameter w[k]\ny[k] = w[k]*x\nE = sum[k]((y[k] - t[k])**2)"
     verdict = check_derivation(text, "dE/dy[k] = 2*(y[k] - t[k]) + [t[k] == 0]")
     assert verdict.verdict == "different"
+
+
+def test_what_differs_only_for_large_errors_is_found():
+    text = (
+        "input x\ntarget t\nparameter w\ny = w*x\nE = where(abs(y - t) <= 1.5, 1/2*(y - t)**2, 1.5*(abs(y - t) - 0.75))"
+    )
+    assert check_derivation(text, "dE/dy = where(abs(y - t) <= 1.5, y - t, 1.5*sign(y - t))").proved
+    assert check_derivation(text, "dE/dy = y - t").verdict == "different"
 
 
 def test_a_penalty_is_added_once_however_many_samples_there_are():
@@ -398,16 +411,21 @@ def test_the_command_prints_verdicts_and_says_by_its_code_whether_all_hold(tmp_p
     assert check_claims(file, [good, bad], json=False) == 1
     assert "wrong" in capsys.readouterr().out
     assert check_claims(file, [good, bad], json=True) == 1
-    import json
-
     records = json.loads(capsys.readouterr().out)
     assert [r["verdict"] for r in records] == ["proved", "different"]
     assert records[1]["counterexample"]["claimed"] == -records[1]["counterexample"]["true"]
 
 
+def test_the_page_of_the_documentation_shows_what_happens():
+    page = Path(__file__).parents[2] / "docs" / "check-my-derivation.md"
+    failed, tried = doctest.testfile(str(page), module_relative=False)
+    assert tried >= 4
+    assert failed == 0
+
+
 def test_a_deep_network_is_checked_in_seconds():
-    """Twenty layers: the proof unfolds what it needs, and gives up in time where it would need more."""
-    layers = 12
+    """Eight layers: the proof unfolds what it needs, and gives up in time where it would need more."""
+    layers = 8
     lines = ["input x[i]", "target t", "parameter " + ", ".join(f"w{n}" for n in range(layers)), "h0 = sum[i](x[i])*w0"]
     lines += [f"h{n} = tanh(w{n}*h{n - 1})" for n in range(1, layers)]
     network = Network(formula("\n".join([*lines, f"E = (h{layers - 1} - t)**2"])).system)

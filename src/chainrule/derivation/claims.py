@@ -209,6 +209,8 @@ class _Reader(RightReader):
         if self.book.samples in free_indices(value):
             truth, reading = self.book.of_one_sample(batch), SAMPLE
             if truth is None:
+                if not self.book.scaled:
+                    raise fail(self.source, ShapeError, right[0], "loss_of_batch", index=self.book.samples)
                 raise fail(self.source, ShapeError, right[0], "samples_meet", index=self.book.samples)
         at = element_at(target, slots)
         assert truth is not None

@@ -68,7 +68,9 @@ class Checker:
             self.points.reach(claim)
             if self._agrees(claim):
                 return self._right(claim)
-        return self._wrong(claims[0], pair_seconds, example=example)
+        # In which of its meanings a wrong claim is meant is what a single mistake explains.
+        explained = (c for c in claims if len(claims) > 1 and self.locator.locate(c, 0.0))
+        return self._wrong(next(explained, claims[0]), pair_seconds, example=example)
 
     def _agrees(self, claim: Claim) -> bool:
         if claim.conflict is not None:
@@ -76,7 +78,8 @@ class Checker:
         for number in range(DRAWS):
             point = self.points.at(number)
             point.draw_states(claim.states)
-            if not agree(point.value(claim.value, claim.axes), point.value(claim.truth, claim.axes)):
+            claimed, true = point.value(claim.value, claim.axes), point.value(claim.truth, claim.axes)
+            if not agree(claimed, true, point.tolerance):
                 return False
         return True
 

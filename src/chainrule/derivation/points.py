@@ -26,6 +26,8 @@ DRAWS = 24  # points at which a claim has to agree
 SAMPLES, GROWTH = (3, 5, 4, 7), (0, 1, 2, 0)
 # Of float64: sums of thousands of terms agree to 1e-12; a mistake that changes less than this in every entry is none.
 TOLERANCE = 1e-8
+# Every so often a point with large numbers; 1 - p loses digits there, so less is asked of it.
+EVERY, WIDTH, TOO_LARGE, WIDE_TOLERANCE = 8, 2.0, 1e4, 1e-4
 FLOOR = 1e-14  # what rounding leaves of a difference of probabilities that is 0
 
 
@@ -37,6 +39,7 @@ class Point:
     sizes: dict[str, int]
     scalars: dict[str, float]
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    tolerance: float = TOLERANCE
 
     def value(self, expr: Expr, axes: tuple[str, ...], memory: Memory | None = None) -> Array:
         """An expression's array, one axis per index of `axes`."""
@@ -70,8 +73,24 @@ class Points:
         while len(self.drawn) <= number:
             turn = len(self.drawn) % len(SAMPLES)
             grown = {i: s if i in self.fixed else s + GROWTH[turn] for i, s in self.sizes.items()}
-            self.drawn.append(self.draw(grown, SAMPLES[turn]))
+            point = self.draw(grown, SAMPLES[turn])
+            self.drawn.append(self._wide(point) if len(self.drawn) % EVERY == EVERY - 2 else point)
         return self._up_to_date(self.drawn[number])
+
+    def _wide(self, point: Point) -> Point:
+        """The point with large numbers of both signs, which reach the branches that small ones do not."""
+        system = self.book.system
+        told = {n for f in system.facts for n in tensors(f.left) + tensors(f.right)}
+        arrays = {
+            t.name: point.arrays[t.name] for t in system.of_role("label", "state", "input", "target", "parameter")
+        }
+        for tensor in system.of_role("input", "target", "parameter"):
+            if tensor.name not in told:
+                arrays[tensor.name] = np.asarray(self.rng.normal(0, WIDTH, arrays[tensor.name].shape))
+        wide = complete(self.book, arrays, point.sizes, point.scalars, self.rng)
+        wide.tolerance = WIDE_TOLERANCE
+        tame = all(np.isfinite(a).all() and np.abs(a).max(initial=0) < TOO_LARGE for a in wide.arrays.values())
+        return wide if tame else point
 
     def at_equal_sizes(self, number: int) -> Point:
         """Point `number` of those whose indices all have one size, so that transposed weights can be evaluated."""
@@ -167,7 +186,7 @@ def holds(fact: Fact, arrays: Arrays, sizes: Mapping[str, int], scalars: Mapping
     return bool(np.all(signs.get(fact.operator, left > right)))
 
 
-def agree(claimed: Array, true: Array) -> bool:
+def agree(claimed: Array, true: Array, tolerance: float = TOLERANCE) -> bool:
     """Whether two arrays are the same up to rounding, entry by entry; entries that are not finite say nothing."""
     claimed, true = np.broadcast_arrays(claimed, true)
     seen = np.isfinite(true)
@@ -175,4 +194,4 @@ def agree(claimed: Array, true: Array) -> bool:
         return False
     claimed, true = claimed[seen], true[seen]
     scale = float(np.max(np.abs(true), initial=0.0))
-    return bool(np.all(np.abs(claimed - true) <= TOLERANCE * (np.abs(claimed) + np.abs(true)) + 1e-13 * scale + FLOOR))
+    return bool(np.all(np.abs(claimed - true) <= tolerance * (np.abs(claimed) + np.abs(true)) + 1e-13 * scale + FLOOR))

@@ -104,7 +104,10 @@ class Verdict:
             lines += [("hint", self.hint)]
         labels = {name: say(f"claims.label_{name}") for name, _ in lines}
         width = max(map(_width, labels.values())) + 2
-        text = [labels[name] + " " * (width - _width(labels[name])) + _wrapped(value, width) for name, value in lines]
+        text = []
+        for name, value in lines:
+            shown = _wrapped(value, width) if name in ("verdict", "hint") else value  # a formula stays in one piece
+            text.append(labels[name] + " " * (width - _width(labels[name])) + shown)
         if self.counterexample is not None:
             text += self._example_lines(self.counterexample)
         return "\n".join(text)
