@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from chainrule.derivation.claim_names import DELTA, PRIMED, QUANTITY, QUOTIENT, RATES, Names, fail
 from chainrule.derivation.derive import derive
@@ -45,6 +45,24 @@ class _ClaimSource(Source):
         return self.written.place(min(typed + offset - own, end))
 
 
+@dataclass(frozen=True)
+class RightSide:
+    """A right side in the derivation's indices.
+
+    `names` maps what the left side's indices were typed as to what they are here; `loose` are those that nothing sums
+    and the left side does not have; `conflict` says what is wrong with a loose index, or with one of two sizes.
+    """
+
+    value: Expr
+    names: Mapping[Slot, str]
+    loose: tuple[str, ...]
+    conflict: FormulaError | None
+
+    def at(self, slots: Sequence[Slot]) -> tuple[Slot, ...]:
+        """Slots of the left side as they are here."""
+        return tuple(self.names.get(s, s) for s in slots)
+
+
 class RightReader(Names):
     """The right side as an expression in the derivation's quantities and indices."""
 
@@ -54,8 +72,8 @@ class RightReader(Names):
         given: Sequence[tuple[Slot, str]],
         states: Mapping[str, Tensor],
         parameter: str | None = None,
-    ) -> tuple[Expr, dict[Slot, str], tuple[str, ...], FormulaError | None]:
-        """The right side in the derivation's indices: (value, name on the left → index, loose indices, conflict)."""
+    ) -> RightSide:
+        """Read it. `given` are the slots of the left side with the indices that they stand for."""
         quotients: dict[str, tuple[str, str]] = {}
         tensors = {**self.book.tensors, **states}
         text, offsets = self._rewritten(piece, tensors, quotients, parameter)
@@ -80,7 +98,7 @@ class RightReader(Names):
         elif loose:
             typed = next(n for n, new in renamer.loose_names.items() if new == loose[0])
             conflict = fail(source, ShapeError, _offset_of(source, "", typed), "loose_index", index=typed)
-        return value, names, loose, conflict
+        return RightSide(value, names, loose, conflict)
 
     def _positions_as_letters(
         self, value: Expr, given: Sequence[tuple[Slot, str]], tensors: Mapping[str, Tensor]

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, replace
 from re import Match
 
 from chainrule.derivation.claim_names import QUANTITY, QUOTIENT, RATES, element_at, fail, slots_to
-from chainrule.derivation.claim_right import RightReader
+from chainrule.derivation.claim_right import RightReader, RightSide
 from chainrule.derivation.quantities import Quantities
-from chainrule.errors import FormulaError, NotationError, Place, ShapeError, UnknownName
+from chainrule.errors import FormulaError, NotationError, ShapeError, UnknownName
 from chainrule.formula.expr import (
     ZERO,
     Element,
@@ -62,7 +62,6 @@ class Claim:
     reading: str | None
     loose: tuple[str, ...] = ()
     conflict: FormulaError | None = None
-    place: Place | None = None
     states: Mapping[str, Tensor] = field(default_factory=dict)
     letters: Mapping[str, Slot] = field(default_factory=dict)  # of an index here, what its author wrote
 
@@ -121,36 +120,31 @@ class _Reader(RightReader):
         given: list[tuple[Slot, str]] = list(zip(side.slots, own, strict=True))
         if side.kind == "factor":
             given = [*zip(side.over_slots, self.own(side.over), strict=True), *given]
-        value, names, loose, conflict = self.right_side(right, given, {})
-        slots = tuple(names.get(s, s) for s in side.slots)
+        said = self.right_side(right, given, {})
+        slots = said.at(side.slots)
         if side.kind == "factor":
-            over_slots = tuple(names.get(s, s) for s in side.over_slots)
-            truth = self.quotient(side.over, over_slots, side.of, slots)
+            truth = self.quotient(side.over, said.at(side.over_slots), side.of, slots)
             reading = None
         elif side.kind == "gradient" and not sampled:
-            truth, reading = self._gradient(side.of, slots, value, right)
+            truth, reading = self._gradient(side.of, slots, said.value, right)
         else:
             target, truth = self.book.adjoint(side.of) if side.kind != "quantity" else (None, ZERO)
             element = self.book.tensors[side.of].element if target is None else target
             at = element_at(element, (samples, *slots) if sampled else slots)
             truth = substitute(truth, slots_to(element, at)) if target is not None else at
             reading = None
-        return self._claim(side, left, right, value, truth, reading, loose, conflict)
+        return self._claim(side, left, said, truth, reading)
 
     def _claim(
         self,
         side: _Left,
         left: tuple[int, int],
-        right: tuple[int, int],
-        value: Expr,
+        said: RightSide,
         truth: Expr,
         reading: str | None,
-        loose: tuple[str, ...],
-        conflict: FormulaError | None,
-        states: Mapping[str, Tensor] | None = None,
     ) -> Claim:
         samples = self.book.samples
-        free = (free_indices(value) | free_indices(truth)) - set(loose)
+        free = (free_indices(said.value) | free_indices(truth)) - set(said.loose)
         axes = tuple(sorted(free, key=lambda i: (i != samples, i)))
         text = self.source.text
         return Claim(
@@ -158,14 +152,12 @@ class _Reader(RightReader):
             kind=side.kind,
             left=" ".join(text[slice(*left)].split()),
             of=side.of,
-            value=value,
+            value=said.value,
             truth=truth,
-            axes=(*axes, *loose),
+            axes=(*axes, *said.loose),
             reading=reading,
-            loose=loose,
-            conflict=conflict,
-            place=self.source.place(right[0]),
-            states=dict(states or {}),
+            loose=said.loose,
+            conflict=said.conflict,
             letters=dict(self.letters),
         )
 
@@ -227,15 +219,15 @@ class _Reader(RightReader):
         own = [u for u in self.book.system.updates if isinstance(u.target, Element) and u.target.tensor == name]
         if own:
             counted = self.counted(start, name, slots, match[2] is not None)
-            return [self._update_claim(name, counted, name, own[0], left, right)]
+            return [self._update_claim(counted, name, own[0], left, right)]
         changed = {u.target.name for u in self.lines if isinstance(u.target, Symbol)}
         role = self.book.tensors[name].role if name in self.book.tensors else ""
         if role == "parameter":
             counted = self.counted(start, name, slots, match[2] is not None)
-            return self._with_rates(self._update_claim(name, counted, name, self._line("w"), left, right))
+            return self._with_rates(self._update_claim(counted, name, self._line("w"), left, right))
         if name in changed - {"w"}:
             return [
-                self._update_claim(name, slots, p, self._line(name), left, right)
+                self._update_claim(slots, p, self._line(name), left, right)
                 for p in self._parameters_like(slots, start, name)
             ]
         known = [*(p.name for p in self.book.system.parameters), *sorted(changed - {"w"})]
@@ -271,7 +263,6 @@ class _Reader(RightReader):
 
     def _update_claim(
         self,
-        name: str,
         slots: tuple[Slot, ...],
         parameter: str,
         line: Update,
@@ -282,8 +273,8 @@ class _Reader(RightReader):
         own = self.own(parameter)
         changed = [u.target.name for u in self.lines if isinstance(u.target, Symbol) and u.target.name != "w"]
         states = {s: Tensor(s, "state", own) for s in changed if generic and s not in self.book.tensors}
-        value, names, loose, conflict = self.right_side(right, list(zip(slots, own, strict=True)), states, parameter)
-        at = tuple(names.get(s, s) for s in slots)
+        said = self.right_side(right, list(zip(slots, own, strict=True)), states, parameter)
+        at, value = said.at(slots), said.value
         sampled = self.book.samples in free_indices(value)
         truth: Expr = line.value
         if generic:
@@ -294,10 +285,10 @@ class _Reader(RightReader):
         else:
             assert isinstance(line.target, Element)
             truth = substitute(truth, slots_to(line.target, element_at(line.target, at)))
-        value = self._rate_named(value, truth)
+        said = replace(said, value=self._rate_named(value, truth))
         reading = (SAMPLE if sampled else BATCH) if self.book.scaled else None
         side = _Left("update", parameter, parameter, slots, ())
-        return self._claim(side, left, right, value, truth, reading, loose, conflict, states)
+        return replace(self._claim(side, left, said, truth, reading), states=states)
 
     def _gradient_at(self, parameter: str, slots: tuple[Slot, ...], sampled: bool) -> Expr:
         target, batch = self.book.gradient(parameter)

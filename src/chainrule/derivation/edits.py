@@ -142,15 +142,10 @@ def _missing_derivative(node: Expr, context: Context) -> Iterator[Edit]:
 def _wrong_derivative(node: Expr, context: Context) -> Iterator[Edit]:
     """σ′ with z in place of p, 1 - z in place of 1 - z², the derivative of another layer or of another activation."""
     for local, rest in _units(node, context):
-        found = [e for e in elements(local) if context.book.system.equation_of(e.tensor)]
-        slots = found[0].slots if found else ()
-        named = [n for f in context.book.local_factors for n in (f.over, f.under)]
-        others = [
-            Element(n, slots)
-            for n in dict.fromkeys(named)
-            if n in tensors(local) or _owner(local, context) in _pair(n, context)
-        ]
-        for u in dict.fromkeys(others):
+        own = [f for f in context.book.local_factors if {*tensors(f.value)} == {*tensors(local)}]
+        names = dict.fromkeys(n for f in own for n in (f.over, f.under))
+        slots = next((e.slots for e in elements(local) if e.tensor in names), None)
+        for u in (Element(n, slots) for n in names if slots is not None):
             for wrong in _usual_derivatives(u):
                 if key(wrong) != key(local):
                     yield Edit("wrong_derivative", mul(rest, wrong), local, wrong)
@@ -444,19 +439,6 @@ def _units(node: Expr, context: Context) -> Iterator[tuple[Expr, Expr]]:
         needed = {key(f) for f in (value.factors if isinstance(value, Mul) else (value,))}
         if needed <= have:
             yield value, mul(*(f for f in factors if key(f) not in needed))
-
-
-def _owner(local: Expr, context: Context) -> str:
-    """The activation whose derivative this is."""
-    for factor in context.book.local_factors:
-        if {*tensors(local)} == {*tensors(factor.value)}:
-            return factor.over
-    return ""
-
-
-def _pair(name: str, context: Context) -> set[str]:
-    """What an activation gives and what it is given, by the name of either."""
-    return {n for f in context.book.local_factors if name in (f.over, f.under) for n in (f.over, f.under)}
 
 
 def _is_target(term: Expr, context: Context) -> bool:
