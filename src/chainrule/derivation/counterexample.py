@@ -17,14 +17,16 @@ import numpy as np
 from chainrule.derivation.claim_names import RATES
 from chainrule.derivation.claims import BATCH, Claim
 from chainrule.derivation.points import Point, Points, complete, holds
+from chainrule.derivation.quantities import Quantities
 from chainrule.errors import ChainruleError
 from chainrule.formula.evaluate import Array
-from chainrule.formula.expr import Size, symbols, tensors, walk
+from chainrule.formula.expr import Apply, Compare, Expr, Size, free_indices, subtract, symbols, tensors, walk
+from chainrule.formula.functions import FUNCTIONS
 from chainrule.formula.system import Fact, Tensor
 
 VALUES = (0.0, 1.0, -1.0, 0.5, 2.0)
 SIZES = (1, 2, 3)
-MAX_TRIES = 250  # at one size
+MAX_TRIES = 160  # at one size, of the simplest values and as many by chance
 SECONDS = 2.0
 VISIBLE = 1e-4  # a difference smaller than this is no example to show
 
@@ -81,6 +83,21 @@ def _own(points: Points, node: object) -> tuple[str, ...]:
     return points.book.tensors[name].indices if name in points.book.tensors else ()
 
 
+def kinks(book: Quantities, name: str) -> Iterator[Expr]:
+    """What must not be 0 for a quantity to have a derivative: a of relu(a), a - b of max(a, b) and of [a > b].
+
+    A counterexample at such a place would show a convention, not a mistake.
+    """
+    for node in walk(book.definitions[name][1]):
+        match node:
+            case Apply(function, (u,)) if FUNCTIONS[function].kink or not FUNCTIONS[function].derivatives:
+                yield u
+            case Apply(function, (u, v)) if FUNCTIONS[function].kink:
+                yield subtract(u, v)
+            case Compare("<" | "<=" | ">" | ">=", u, v):
+                yield subtract(u, v)
+
+
 class _Search:
     """Simple values at one choice of sizes."""
 
@@ -92,8 +109,9 @@ class _Search:
         system = self.book.system
         self.free = [*system.of_role("input", "target", "label", "parameter", "state"), *claim.states.values()]
         self.scalars = self._simple_scalars()
+        self.kinks = [u for n in self.book.order if n in self.book.system.tensors for u in kinks(self.book, n)]
         self.named = {*tensors(claim.value), *tensors(claim.truth)}
-        self.needed = set(self.named)
+        self.needed = {*self.named, *(t for u in self.kinks for t in tensors(u))}
         for name in reversed(self.book.order):
             if name in self.needed:
                 self.needed |= set(tensors(self.book.definitions[name][1]))
@@ -109,16 +127,26 @@ class _Search:
             "step": 1,
         }
 
+    def _is_zero(self, point: Point, expr: Expr) -> bool:
+        return bool(np.any(point.value(expr, tuple(sorted(free_indices(expr)))) == 0))
+
     def find(self, end: float) -> Counterexample | None:
-        for arrays in itertools.islice(self._simplest_first(), MAX_TRIES):
+        patterns = [self._patterns(t) for t in self.free]
+        first = itertools.islice(self._simplest_first(patterns), MAX_TRIES)
+        for arrays in itertools.chain(first, itertools.islice(self._by_chance(patterns), MAX_TRIES)):
             found = self._try(arrays)
             if found is not None or time.monotonic() > end:
                 return found
         return None
 
-    def _simplest_first(self) -> Iterator[dict[str, Array]]:
+    def _by_chance(self, patterns: list[list[Array]]) -> Iterator[dict[str, Array]]:
+        """Combinations that are further from 0, where all the simplest agree or stand at a kink."""
+        rng = np.random.default_rng(0)
+        while True:
+            yield {t.name: p[rng.integers(len(p))] for t, p in zip(self.free, patterns, strict=True)}
+
+    def _simplest_first(self, patterns: list[list[Array]]) -> Iterator[dict[str, Array]]:
         """Every combination of patterns, by how much there is to write down."""
-        patterns = [self._patterns(t) for t in self.free]
         heap: list[tuple[int, tuple[int, ...]]] = [(0, (0,) * len(patterns))]
         seen = {heap[0][1]}
         while heap:
@@ -159,6 +187,8 @@ class _Search:
             point = complete(self.book, arrays, self.sizes, self.scalars, names=self.needed)
             claimed, true = (point.value(e, self.claim.axes) for e in (self.claim.value, self.claim.truth))
         except (ChainruleError, ValueError, IndexError, KeyError):
+            return None
+        if any(self._is_zero(point, u) for u in self.kinks):
             return None
         with np.errstate(invalid="ignore"):
             apart = np.abs(claimed - true)

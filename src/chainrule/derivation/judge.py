@@ -105,7 +105,8 @@ class Checker:
         self, claim: Claim, verdict: str, findings: tuple[Finding, ...] = (), *, example: bool = False
     ) -> Verdict:
         words = Words(claim, self.book.samples)
-        shown = example and claim.conflict is None
+        placed = any(isinstance(letter, int) for letter in claim.letters.values())  # x[3] has no place in small sizes
+        shown = example and claim.conflict is None and not placed
         first = findings[0] if findings else None
         return Verdict(
             claim=" ".join(claim.text.split()),
