@@ -49,7 +49,7 @@ from chainrule.formula.expr import (
 MAX_EDITS = 1_500  # of one true expression
 MAX_CANDIDATES = 240
 MAX_ALIKE = 12  # explanations that come to the same, of which the best is chosen
-PAIR_SECONDS = 1.0
+PAIR_SECONDS = 1.0  # of the processor
 MARK = 1e-6  # how near the marks of rows are that may differ by a constant
 CHECKED = 4  # points at which a finding is checked
 # The constants that a person may have forgotten or added.
@@ -381,12 +381,12 @@ class _Search:
 
     def _pairs(self, seconds: float) -> Iterator[tuple[Finding, ...]]:
         """Edits of edits; those of the smallest expressions first."""
-        end = time.monotonic() + seconds
+        end = time.thread_time() + seconds
         context, point, axes = self.forms.context, self.forms.points[0], self.forms.axes
         memory: Memory = {}
         for first in self.forms.by_size:
             for second in edits(first.expr, context):
-                if time.monotonic() > end:
+                if time.thread_time() > end:
                     return
                 array = _value(point, second.expr, axes, memory)
                 if array is not None and agree(self.claimed[0], array) and self._holds(second.expr):
