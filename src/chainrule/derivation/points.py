@@ -20,14 +20,14 @@ from chainrule.formula.expr import Expr, elements, free_indices, symbols, tensor
 from chainrule.formula.shapes import Sizes
 from chainrule.formula.system import Fact, Tensor, Update
 
-DRAWS = 24  # points at which a claim has to agree
+DRAWS = 32  # points at which a claim has to agree
 # How many samples a point has, and what is added to the sizes of its indices: were they the same at every point, a
 # forgotten 1/N would look like a factor 3.
 SAMPLES, GROWTH = (3, 5, 4, 7), (0, 1, 2, 0)
 # Of float64: sums of thousands of terms agree to 1e-12; a mistake that changes less than this in every entry is none.
 TOLERANCE = 1e-8
 # Every so often a point with large numbers; 1 - p loses digits there, so less is asked of it.
-EVERY, WIDTH, TOO_LARGE, WIDE_TOLERANCE = 8, 2.0, 1e4, 1e-4
+EVERY, WIDTHS, TOO_LARGE, WIDE_TOLERANCE = 4, (0.5, 1.0, 2.0, 5.0), 1e4, 1e-4
 FLOOR = 1e-14  # what rounding leaves of a difference of probabilities that is 0
 
 
@@ -65,6 +65,7 @@ class Points:
         unsized = book.system.with_(sizes={})
         self.sizes = small_sizes(unsized)
         self.fixed = set(Sizes(unsized).known)  # by the starting values of a parameter, written out
+        self._forward = {e.target.tensor for e in book.system.equations}
         self.drawn: list[Point] = []
         self.square: list[Point] = []
 
@@ -74,7 +75,7 @@ class Points:
             turn = len(self.drawn) % len(SAMPLES)
             grown = {i: s if i in self.fixed else s + GROWTH[turn] for i, s in self.sizes.items()}
             point = self.draw(grown, SAMPLES[turn])
-            self.drawn.append(self._wide(point) if len(self.drawn) % EVERY == EVERY - 2 else point)
+            self.drawn.append(self._wide(point) if len(self.drawn) > EVERY and len(self.drawn) % EVERY == 2 else point)
         return self._up_to_date(self.drawn[number])
 
     def _wide(self, point: Point) -> Point:
@@ -86,7 +87,13 @@ class Points:
         }
         for tensor in system.of_role("input", "target", "parameter"):
             if tensor.name not in told:
-                arrays[tensor.name] = np.asarray(self.rng.normal(0, WIDTH, arrays[tensor.name].shape))
+                arrays[tensor.name] = np.asarray(self.rng.normal(0, self.rng.choice(WIDTHS), arrays[tensor.name].shape))
+        for tensor in system.of_role("target"):
+            output = system.tensors.get(str(system.output))
+            if tensor.name not in told and output is not None and output.indices == tensor.indices:
+                # Near the prediction as far as it is large, so that errors of both signs and of every size occur.
+                near = complete(self.book, arrays, point.sizes, point.scalars, names=self._forward).arrays[output.name]
+                arrays[tensor.name] = near * self.rng.uniform(-0.5, 2.5, near.shape) + self.rng.normal(0, 1, near.shape)
         wide = complete(self.book, arrays, point.sizes, point.scalars, self.rng)
         wide.tolerance = WIDE_TOLERANCE
         tame = all(np.isfinite(a).all() and np.abs(a).max(initial=0) < TOO_LARGE for a in wide.arrays.values())
