@@ -209,7 +209,8 @@ def pattern(adjoint: Adjoint, samples: str = "n") -> tuple[str, ...]:
     printer = Printer(samples)
     exprs = [adjoint.equation.value]
     for step in adjoint.steps:
-        exprs += [step.before, step.after]
+        # What a later step begins with is what the one before it ended with.
+        exprs += [step.before, step.after] if step.rule == rules.LOCAL.name else [step.after]
     names: dict[str, str] = {}
 
     def renamed(found: re.Match[str]) -> str:
