@@ -452,8 +452,8 @@ def test_an_explanation_with_numbers(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--weight", "W9[1]"], "W9 is no parameter"),
-        (["--weight", "W1[784, 0]", "--data", "mnist"], "index i is 784, and goes from 0 to 783"),
+        (["--weight", "W9[1]"], "there is no parameter W9"),
+        (["--weight", "W1[784, 0]", "--data", "mnist"], "W1[784, 0] is out of range: i runs from 0 to 783"),
         (["--data", "mnist", "--index", "10000"], "10000"),
         (["--sample", "9", "--data", "mnist"], "sample 9 does not exist"),
         (["--out", "page.pdf"], "the suffix says the form"),

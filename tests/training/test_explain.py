@@ -256,7 +256,7 @@ def test_nothing_to_look_at():
         net.explain([1.0], [2.0])
     net, x, t = one_layer(np.eye(3)[1], [0.2, 0.5, 0.3])
     for weight in (3, ("w", 0, 0)):
-        with pytest.raises(SettingError, match="does not read as a weight"):
+        with pytest.raises(SettingError, match="names no weight"):
             net.explain(x, t, weight=weight)
     for sample in (1.5, "1", True):
         with pytest.raises(SettingError, match="does not exist"):
@@ -266,14 +266,14 @@ def test_nothing_to_look_at():
 @pytest.mark.parametrize(
     ("weight", "message"),
     [
-        ("V[0, 0]", "V is no parameter: choose one of w, b"),
-        ("w[0]", r"w has 2 indices \(i, j\), and 1 were given: write w\[0, 1\]"),
-        ("w", "w has 2 indices"),
-        ("b[1, 2]", r"b has 1 indices \(j\), and 2 were given"),
-        ("w[2, 0]", r"w: index i is 2, and goes from 0 to 1"),
-        ("w[-1, 0]", "w: index i is -1"),
-        ("w[x]", "does not read as a weight"),
-        ("", "does not read as a weight"),
+        ("V[0, 0]", r"there is no parameter V \(there are: w, b\)"),
+        ("w[0]", r"w\[0\] has the wrong number of positions: write it as w\[i, j\]"),
+        ("w", "w has the wrong number of positions"),
+        ("b[1, 2]", r"write it as b\[j\]"),
+        ("w[2, 0]", r"w\[2, 0\] is out of range: i runs from 0 to 1"),
+        ("w[-1, 0]", "names no weight"),
+        ("w[x]", "names no weight"),
+        ("", "names no weight"),
     ],
 )
 def test_a_weight_that_is_not_there(weight, message):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chainrule.derivation.adjoint import Derivation
+from chainrule.derivation.entries import entry_text, read_entry
 from chainrule.derivation.explain import derivation_page
 from chainrule.derivation.numbers import Numbers, Quotient
 from chainrule.derivation.page import (
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 
 LOSS_DIGITS = 8  # one weight changes the loss in the fifth digit
 MOST_VALUES = 12  # so many values of a quantity are shown as a row
-WEIGHT = re.compile(r"\s*(\w+)\s*(?:\[\s*(-?\d+(?:\s*,\s*-?\d+)*)\s*\])?\s*")
 
 
 @dataclass(frozen=True, repr=False)
@@ -219,26 +219,18 @@ class _Explainer:
 
     def _weight(self, weight: str | None) -> tuple[str, tuple[int, ...]]:
         """The weight asked for, or the one with the largest gradient of the first parameter."""
-        parameters = {p.name: p for p in self.system.parameters}
-        if weight is not None and not isinstance(weight, str):
-            name = next(iter(parameters))
-            raise SettingError(
-                say("pages.bad_weight", came=repr(weight), example=_example(name, self.given[name].shape))
-            )
         if weight is None:
-            name = next(iter(parameters))
+            name = self.system.parameters[0].name
             gradient = np.abs(self._adjoint_of(name))
             return name, tuple(int(i) for i in np.unravel_index(int(np.argmax(gradient)), gradient.shape))
-        return read_weight(
-            weight, {n: self.given[n].shape for n in parameters}, {n: p.indices for n, p in parameters.items()}
-        )
+        return read_entry(self.system, self.sizes, str(weight))
 
     # --- the page
 
     def explain(self, weight: str | None, title: str) -> Explanation:
         name, place = self._weight(weight)
         places = self._places(name, place)
-        spelled = f"{name}[{', '.join(map(str, place))}]" if place else name
+        spelled = entry_text(name, place)
         quotients = {
             a.of: self._quotient(a.of, tuple(places[i] for i in self.system.tensors[a.of].indices))
             for a in self.derivation.adjoints
@@ -393,36 +385,3 @@ def _moved(array: Array, place: tuple[int, ...], by: float) -> Array:
     new = np.array(array, dtype=np.float64)
     new[place] += by
     return new
-
-
-def read_weight(
-    text: str, shapes: Mapping[str, tuple[int, ...]], indices: Mapping[str, tuple[str, ...]]
-) -> tuple[str, tuple[int, ...]]:
-    """W1[300, 7] → ("W1", (300, 7)). Raises: SettingError: no such parameter, wrong indices, out of range."""
-    found = WEIGHT.fullmatch(text)
-    known = ", ".join(shapes)
-    if found is None:
-        example = _example(next(iter(shapes)), next(iter(shapes.values())))
-        raise SettingError(say("pages.bad_weight", came=text, example=example))
-    name, numbers = found[1], found[2]
-    if name not in shapes:
-        raise SettingError(say("pages.no_weight", name=name, known=known))
-    shape = shapes[name]
-    place = tuple(int(n) for n in numbers.split(",")) if numbers else ()
-    example = _example(name, shape)
-    if len(place) != len(shape):
-        shown = ", ".join(indices[name]) or "–"
-        wanted, came = len(shape), len(place)
-        raise SettingError(
-            say("pages.weight_indices", name=name, wanted=wanted, shape=shown, came=came, example=example)
-        )
-    for index, at, size in zip(indices[name], place, shape, strict=True):
-        if not 0 <= at < size:
-            raise SettingError(
-                say("pages.weight_range", name=name, index=index, came=at, last=size - 1, example=example)
-            )
-    return name, place
-
-
-def _example(name: str, shape: tuple[int, ...]) -> str:
-    return f"{name}[{', '.join(str(min(s - 1, n)) for n, s in enumerate(shape))}]" if shape else name
