@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from chainrule.derivation.explain import derivation_page
-from chainrule.derivation.page import Page
+from chainrule.derivation.pages.explain import derivation_page
+from chainrule.derivation.pages.page import Page
 from chainrule.messages import LANGUAGES, set_language
 from chainrule.training.network import formula
 from tests.pages import EXAMPLES, deep, network, page_systems

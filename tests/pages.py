@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from chainrule.derivation.page import Block, Filled, Fold, Inline, Line, Lines, Page, Table, Text, Value
+from chainrule.derivation.pages.page import Block, Filled, Fold, Inline, Line, Lines, Page, Table, Text, Value
 from chainrule.training.network import Network, formula
 from tests.kernels.networks import TEXTS, case
 

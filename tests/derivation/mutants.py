@@ -1,7 +1,7 @@
 """Wrong derivatives of random networks: a node of the right one, picked at random, is changed as a person might.
 
-The operators here know nothing of the table in derivation/edits.py: they work on any node and any place. A mutant that
-has the value of the original (at data of its own) is none, and is not handed out.
+The operators here know nothing of the table in derivation/claims/edits.py: they work on any node and any place. A
+mutant that has the value of the original (at data of its own) is none, and is not handed out.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chainrule.derivation.judge import Checker
+from chainrule.derivation.claims.judge import Checker
 from chainrule.errors import ChainruleError, FormulaError, NotationError, ShapeError, UnknownName
 from chainrule.interfaces.claim import check_claims, check_derivation
 from chainrule.interfaces.claim import checker as checker_of

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from chainrule.derivation.adjoint import derive_system
-from chainrule.derivation.judge import Checker
+from chainrule.derivation.claims.judge import Checker
 from chainrule.errors import FormulaError
 from chainrule.formula.parse import parse_system
 from chainrule.formula.text import Printer

@@ -12,12 +12,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from chainrule.derivation.claims.prove import Prover
 from chainrule.derivation.derive import differentiate
-from chainrule.derivation.explain import derivation_page, rule_name
-from chainrule.derivation.factors import factors_of, repeated
-from chainrule.derivation.page import FORMS, Fold, Heading, Page, Table, as_form, expressions, save_page
-from chainrule.derivation.prove import Prover
-from chainrule.derivation.render_text import broken, columns
+from chainrule.derivation.pages.explain import derivation_page, rule_name
+from chainrule.derivation.pages.factors import factors_of, repeated
+from chainrule.derivation.pages.page import FORMS, Fold, Heading, Page, Table, as_form, expressions, save_page
+from chainrule.derivation.pages.render_text import broken, columns
 from chainrule.derivation.rules import RULES
 from chainrule.errors import FileError, SettingError
 from chainrule.formula import simplify

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chainrule.derivation.numbers import FillingUnicode, number_words
-from chainrule.derivation.page import Value
+from chainrule.derivation.pages.numbers import FillingUnicode, number_words
+from chainrule.derivation.pages.page import Value
 from chainrule.errors import DataError, FormulaError, SettingError
 from chainrule.formula.expr import Element, Symbol
 from chainrule.training.explain import known_name

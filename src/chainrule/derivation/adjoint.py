@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from chainrule.derivation import rules
 from chainrule.derivation.derive import differentiate
 from chainrule.derivation.normalize import normalize
-from chainrule.derivation.page import Page, Paged
+from chainrule.derivation.pages.page import Page, Paged
 from chainrule.derivation.rules import Step
 from chainrule.errors import FormulaError, NotDifferentiable
 from chainrule.formula.expr import (
@@ -101,7 +101,7 @@ class Derivation(Paged):
 
     def page(self, of: str | None = None) -> Page:
         """The page that explains it; `of` one quantity alone. Raises: SettingError for an unknown quantity."""
-        from chainrule.derivation.explain import derivation_page
+        from chainrule.derivation.pages.explain import derivation_page
 
         return derivation_page(self, of=of)
 

@@ -144,7 +144,7 @@ class GroundUp:
         return [head, *rows]
 
     def _rules(self) -> list[str]:
-        from chainrule.derivation.explain import rule_name
+        from chainrule.derivation.pages.explain import rule_name
 
         printer = Unicode()
         steps = self.derived.steps

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from chainrule.derivation.judge import Checker
-from chainrule.derivation.verdict import Verdict
+from chainrule.derivation.claims.judge import Checker
+from chainrule.derivation.claims.verdict import Verdict
 from chainrule.interfaces.show import open_network
 from chainrule.training.network import DEFAULT_RULE, Network, formula
 from chainrule.training.vocabulary import update_rule, vocabulary

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from chainrule.derivation.page import Page, as_form, save_page
+from chainrule.derivation.pages.page import Page, as_form, save_page
 from chainrule.errors import SettingError
 from chainrule.formula.expr import Element, Number
 from chainrule.formula.system import Equation, Update
@@ -31,7 +31,7 @@ class PageOptions:
 
 def derive(path: Path, quantity: str | None, options: PageOptions) -> int:
     """Print the page of a network's derivation; the exit code."""
-    from chainrule.derivation.explain import derivation_page
+    from chainrule.derivation.pages.explain import derivation_page
 
     network = open_network(path)
     updates: list[Update | Equation] = []

@@ -15,9 +15,9 @@ import numpy as np
 
 from chainrule.derivation.adjoint import Derivation
 from chainrule.derivation.entries import entry_text, read_entry
-from chainrule.derivation.explain import derivation_page
-from chainrule.derivation.numbers import Numbers, Quotient
-from chainrule.derivation.page import (
+from chainrule.derivation.pages.explain import derivation_page
+from chainrule.derivation.pages.numbers import Numbers, Quotient
+from chainrule.derivation.pages.page import (
     BECOMES,
     EQUALS,
     Block,

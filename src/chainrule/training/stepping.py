@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chainrule.derivation.page import BECOMES, EQUALS, Block, Code, Heading, Inline, Page, Paged, Table
+from chainrule.derivation.pages.page import BECOMES, EQUALS, Block, Code, Heading, Inline, Page, Paged, Table
 from chainrule.formula.evaluate import Array
 from chainrule.formula.expr import Element, Symbol
 from chainrule.formula.system import Equation, Update

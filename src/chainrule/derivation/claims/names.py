@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from chainrule.derivation.indices import IndexClasses
-from chainrule.derivation.quantities import Quantities
+from chainrule.derivation.claims.indices import IndexClasses
+from chainrule.derivation.claims.quantities import Quantities
 from chainrule.errors import FormulaError, NotationError, ShapeError, UnknownName
 from chainrule.formula.expr import Element, Expr, Slot, symbols
 from chainrule.formula.expressions import MAX_SIZE, Vocabulary, near

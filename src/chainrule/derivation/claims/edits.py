@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from chainrule.derivation.indices import IndexClasses, with_leaves, with_parts
-from chainrule.derivation.quantities import LocalFactor, Quantities
+from chainrule.derivation.claims.indices import IndexClasses, with_leaves, with_parts
+from chainrule.derivation.claims.quantities import LocalFactor, Quantities
 from chainrule.formula.expr import (
     MINUS_ONE,
     ONE,

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from chainrule.derivation.claim_names import DELTA, PRIMED, QUANTITY, QUOTIENT, RATES, Names, fail
+from chainrule.derivation.claims.indices import Renamer, with_leaves
+from chainrule.derivation.claims.names import DELTA, PRIMED, QUANTITY, QUOTIENT, RATES, Names, fail
 from chainrule.derivation.derive import derive
-from chainrule.derivation.indices import Renamer, with_leaves
 from chainrule.errors import FormulaError, Place, ShapeError, UnknownName
 from chainrule.formula.expr import (
     Delta,

@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from re import Match
 
-from chainrule.derivation.claim_names import QUANTITY, QUOTIENT, RATES, element_at, fail, slots_to
-from chainrule.derivation.claim_right import RightReader, RightSide
-from chainrule.derivation.quantities import Quantities
+from chainrule.derivation.claims.names import QUANTITY, QUOTIENT, RATES, element_at, fail, slots_to
+from chainrule.derivation.claims.quantities import Quantities
+from chainrule.derivation.claims.right_side import RightReader, RightSide
 from chainrule.errors import FormulaError, NotationError, ShapeError, UnknownName
 from chainrule.formula.expr import (
     ZERO,

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
-from chainrule.derivation.terms import (
+from chainrule.derivation.claims.terms import (
     MAX_POWER,
     base_of,
     content_of,

@@ -21,7 +21,7 @@ from chainrule.formula.system import Tensor
 from chainrule.messages import catalogue, language, say
 
 if TYPE_CHECKING:
-    from chainrule.derivation.numbers import Numbers
+    from chainrule.derivation.pages.numbers import Numbers
 
 
 @dataclass(frozen=True)
@@ -129,25 +129,25 @@ class Page:
 
     def terminal(self, *, steps: bool = False, colour: bool = False, width: int = 80) -> str:
         """Unicode text; `steps` shows what is folded."""
-        from chainrule.derivation.render_text import terminal
+        from chainrule.derivation.pages.render_text import terminal
 
         return terminal(self if steps else self.folded(), colour=colour, width=width)
 
     def markdown(self) -> str:
         """Markdown with LaTeX formulas, as GitHub and Jupyter read it."""
-        from chainrule.derivation.render_text import markdown
+        from chainrule.derivation.pages.render_text import markdown
 
         return markdown(self)
 
     def latex(self, *, steps: bool = False) -> str:
         """A LaTeX document that needs amsmath only."""
-        from chainrule.derivation.render_text import latex
+        from chainrule.derivation.pages.render_text import latex
 
         return latex(self.unfolded() if steps else self.folded())
 
     def html(self) -> str:
         """One self-contained HTML page, formulas as MathML."""
-        from chainrule.derivation.render_html import html
+        from chainrule.derivation.pages.render_html import html
 
         return html(self)
 
@@ -187,7 +187,7 @@ class Paged:
         return self.terminal()
 
     def _repr_html_(self) -> str:
-        from chainrule.derivation.render_html import fragment
+        from chainrule.derivation.pages.render_html import fragment
 
         return fragment(self.page())
 

@@ -21,10 +21,10 @@ from fractions import Fraction
 
 import numpy as np
 
-from chainrule.derivation.claims import BATCH, Claim
-from chainrule.derivation.edits import Context, Edit, edits
-from chainrule.derivation.points import Point, Points, agree
-from chainrule.derivation.quantities import Quantities
+from chainrule.derivation.claims.claim import BATCH, Claim
+from chainrule.derivation.claims.edits import Context, Edit, edits
+from chainrule.derivation.claims.points import Point, Points, agree
+from chainrule.derivation.claims.quantities import Quantities
 from chainrule.errors import ChainruleError
 from chainrule.formula.evaluate import Array, Memory
 from chainrule.formula.expr import (

@@ -9,10 +9,10 @@ from html import escape
 
 import numpy as np
 
-from chainrule.derivation.claims import Claim
-from chainrule.derivation.counterexample import Counterexample
-from chainrule.derivation.locate import Finding
-from chainrule.derivation.quantities import Quantities
+from chainrule.derivation.claims.claim import Claim
+from chainrule.derivation.claims.counterexample import Counterexample
+from chainrule.derivation.claims.locate import Finding
+from chainrule.derivation.claims.quantities import Quantities
 from chainrule.formula.evaluate import Array
 from chainrule.formula.expr import (
     Element,

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chainrule.derivation.claim_names import RATES
-from chainrule.derivation.claims import BATCH, Claim
-from chainrule.derivation.points import Point, Points, complete, holds
-from chainrule.derivation.quantities import Quantities
+from chainrule.derivation.claims.claim import BATCH, Claim
+from chainrule.derivation.claims.names import RATES
+from chainrule.derivation.claims.points import Point, Points, complete, holds
+from chainrule.derivation.claims.quantities import Quantities
 from chainrule.errors import ChainruleError
 from chainrule.formula.evaluate import Array
 from chainrule.formula.expr import Apply, Compare, Expr, Size, free_indices, subtract, symbols, tensors, walk

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from chainrule.derivation.quantities import Quantities
+from chainrule.derivation.claims.quantities import Quantities
 from chainrule.formula.expr import (
     Add,
     Apply,

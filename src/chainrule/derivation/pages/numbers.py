@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from chainrule.derivation.page import Page
+from chainrule.derivation.pages.page import Page
 from chainrule.formula.evaluate import Array, evaluate
 from chainrule.formula.expr import (
     Compare,

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from chainrule.derivation.claim_names import RATES
-from chainrule.derivation.claims import Claim
-from chainrule.derivation.indices import IndexClasses
-from chainrule.derivation.quantities import Quantities
+from chainrule.derivation.claims.claim import Claim
+from chainrule.derivation.claims.indices import IndexClasses
+from chainrule.derivation.claims.names import RATES
+from chainrule.derivation.claims.quantities import Quantities
 from chainrule.derivation.sampling import draw_arrays, draw_scalars, small_sizes
 from chainrule.formula.evaluate import Array, Arrays, Memory, evaluate
 from chainrule.formula.expr import Expr, elements, free_indices, symbols, tensors

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from html import escape
 
-from chainrule.derivation.page import Block, Code, Fold, Heading, Inline, Line, Lines, Page, Piece, Table, Text
-from chainrule.derivation.render_text import LatexPieces, UnicodePieces
+from chainrule.derivation.pages.page import Block, Code, Fold, Heading, Inline, Line, Lines, Page, Piece, Table, Text
+from chainrule.derivation.pages.render_text import LatexPieces, UnicodePieces
 from chainrule.messages import language
 
 STYLE = """

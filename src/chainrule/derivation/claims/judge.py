@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from chainrule.derivation.adjoint import Derivation
-from chainrule.derivation.claims import BATCH, Claim, read_claim
-from chainrule.derivation.counterexample import find_counterexample
+from chainrule.derivation.claims.claim import BATCH, Claim, read_claim
+from chainrule.derivation.claims.counterexample import find_counterexample
+from chainrule.derivation.claims.locate import PAIR_SECONDS, Finding, Locator
+from chainrule.derivation.claims.points import DRAWS, Points, agree
+from chainrule.derivation.claims.prove import Prover
+from chainrule.derivation.claims.quantities import Quantities
+from chainrule.derivation.claims.verdict import DIFFERENT, EQUAL, PROVED, Verdict, Words, sizes_shown
 from chainrule.derivation.derive import tidy
-from chainrule.derivation.locate import PAIR_SECONDS, Finding, Locator
-from chainrule.derivation.points import DRAWS, Points, agree
-from chainrule.derivation.prove import Prover
-from chainrule.derivation.quantities import Quantities
-from chainrule.derivation.verdict import DIFFERENT, EQUAL, PROVED, Verdict, Words, sizes_shown
 from chainrule.formula.expr import Expr, count_nodes
 from chainrule.formula.expressions import EMPTY, Vocabulary
 from chainrule.formula.system import Update

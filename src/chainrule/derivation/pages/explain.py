@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from chainrule.derivation import rules
 from chainrule.derivation.adjoint import Adjoint, Derivation, name_forward
+from chainrule.derivation.claims.prove import Prover
 from chainrule.derivation.derive import differentiate, tidy
-from chainrule.derivation.factors import Chains, Factor, product_of, repeated
 from chainrule.derivation.normalize import NAMED
-from chainrule.derivation.page import (
+from chainrule.derivation.pages.factors import Chains, Factor, product_of, repeated
+from chainrule.derivation.pages.page import (
     ABOUT,
     BECOMES,
     EQUALS,
@@ -34,7 +35,6 @@ from chainrule.derivation.page import (
     listed,
     say_inline,
 )
-from chainrule.derivation.prove import Prover
 from chainrule.derivation.rules import RULES, Rule, Step
 from chainrule.errors import SettingError
 from chainrule.formula.expr import (
@@ -58,7 +58,7 @@ from chainrule.formula.typeset import Unicode
 from chainrule.messages import catalogue, language, say
 
 if TYPE_CHECKING:
-    from chainrule.derivation.numbers import Numbers
+    from chainrule.derivation.pages.numbers import Numbers
 
 # Rules that only tidy a result: a page that does not show every step joins them.
 NO_PRIMES = str.maketrans("", "", "′″‴")

@@ -7,8 +7,8 @@ import textwrap
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-from chainrule.derivation.numbers import FillingLatex, FillingUnicode, latex_number, number_words
-from chainrule.derivation.page import (
+from chainrule.derivation.pages.numbers import FillingLatex, FillingUnicode, latex_number, number_words
+from chainrule.derivation.pages.page import (
     Block,
     Code,
     Differential,
