@@ -209,8 +209,8 @@ def pattern(adjoint: Adjoint, samples: str = "n") -> tuple[str, ...]:
     printer = Printer(samples)
     exprs = [adjoint.equation.value]
     for step in adjoint.steps:
-        # What a later step begins with is what the one before it ended with.
-        exprs += [step.before, step.after] if step.rule == rules.LOCAL.name else [step.after]
+        # The other steps follow from these and from the rules that they are by.
+        exprs += [step.before, step.after] if step.rule == rules.LOCAL.name else []
     names: dict[str, str] = {}
 
     def renamed(found: re.Match[str]) -> str:
