@@ -176,7 +176,7 @@ def test_html_is_one_well_formed_file_that_needs_no_network(name, language):
 
 
 @pytest.mark.parametrize("steps", [False, True])
-@pytest.mark.parametrize("name", ["digits", "mlp", "statistics", "attention", "own activation"])
+@pytest.mark.parametrize("name", ["digits", "logistic", "mlp", "statistics", "attention", "own activation"])
 def test_latex_compiles_with_amsmath_alone(name, steps, tmp_path):
     if shutil.which("pdflatex") is None:
         pytest.skip("pdflatex is not installed; make check-pages wants it")

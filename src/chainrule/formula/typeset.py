@@ -375,6 +375,7 @@ ESCAPES = {c: rf"\{c}" for c in "#$%&_{}"} | {
     "\\": r"\textbackslash{}",
     "^": r"\textasciicircum{}",
     "~": r"\textasciitilde{}",
+    "−": r"\ensuremath{-}",
 }
 
 
