@@ -109,22 +109,20 @@ def _backward(derivation: Derivation, point: Point) -> dict[str, Array]:
 
 
 class BatchLoss:
-    """E of the batch as a function of one parameter at a time; what does not depend on it is computed once."""
+    """E of the batch as a function of one quantity at a time; what does not depend on it is computed once."""
 
     def __init__(self, system: System, point: Point):
         self.system, self.point = system, point
         self.base = run_system(system, point.arrays, point.sizes, point.scalars)
         self._after: dict[str, System] = {}
 
-    def known(self, parameter: str, value: Array) -> dict[str, Array]:
-        """Every quantity with another value of one parameter."""
-        return run_system(
-            self._behind(parameter), {**self.base, parameter: value}, self.point.sizes, self.point.scalars
-        )
+    def known(self, name: str, value: Array) -> dict[str, Array]:
+        """Every quantity with another value of one: a parameter, or what the forward pass computes."""
+        return run_system(self._behind(name), {**self.base, name: value}, self.point.sizes, self.point.scalars)
 
-    def at(self, parameter: str, value: Array) -> complex:
-        """The loss with another value of one parameter."""
-        return self.of(self.known(parameter, value))
+    def at(self, name: str, value: Array) -> complex:
+        """The loss with another value of one quantity."""
+        return self.of(self.known(name, value))
 
     def of(self, known: Arrays) -> complex:
         """The loss where all quantities are known."""
@@ -135,14 +133,14 @@ class BatchLoss:
         assert self.system.loss is not None
         return float(np.mean(np.abs(self.base[self.system.loss])))
 
-    def _behind(self, parameter: str) -> System:
-        """The equations between a parameter and the loss."""
-        if parameter not in self._after:
+    def _behind(self, name: str) -> System:
+        """The equations between a quantity and the loss."""
+        if name not in self._after:
             assert self.system.loss is not None
-            wanted = moved_by(self.system, [parameter]) & self.system.depends_on(self.system.loss)
+            wanted = (moved_by(self.system, [name]) & self.system.depends_on(self.system.loss)) - {name}
             equations = tuple(e for e in self.system.equations if e.target.tensor in wanted)
-            self._after[parameter] = self.system.with_(equations=equations)
-        return self._after[parameter]
+            self._after[name] = self.system.with_(equations=equations)
+        return self._after[name]
 
 
 def chosen_entries(gradient: Array, count: int | None, rng: np.random.Generator) -> list[tuple[int, ...]]:

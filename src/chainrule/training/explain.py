@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chainrule.derivation.adjoint import Derivation
+from chainrule.derivation.check import BatchLoss, Point
 from chainrule.derivation.entries import entry_text, read_entry
 from chainrule.derivation.pages.explain import derivation_page
 from chainrule.derivation.pages.numbers import Numbers, Quotient
@@ -35,13 +36,13 @@ from chainrule.derivation.pages.page import (
     say_inline,
 )
 from chainrule.errors import DataError, FormulaError, SettingError
-from chainrule.formula.evaluate import Array, evaluate
-from chainrule.formula.expr import Element, Symbol
+from chainrule.formula.evaluate import Array, run_system
+from chainrule.formula.expr import Element, Slot, Symbol
 from chainrule.formula.system import System
 from chainrule.messages import say
 from chainrule.program.instructions import Program
 from chainrule.program.interpret import run
-from chainrule.training.stepping import starting_state
+from chainrule.training.initial import starting_state
 
 if TYPE_CHECKING:
     from chainrule.training.network import Network
@@ -125,43 +126,27 @@ class _Explainer:
             raise SettingError(say("pages.bad_sample", came=sample, last=self.rows - 1))
         self.sample = sample
         self.optimizer = optimizer
-        real = {n: a if a.dtype.kind in "iu" else a.astype(np.float64) for n, a in arrays.items()}
-        self.given = {**real, **{n: a.astype(np.float64) for n, a in network.parameters.items()}}
-        self.sizes = {**network.sizes, self.system.samples: self.rows}
-        self.hyper = dict(network.hyper)
-        self.values = self._forward(self.given)
-        self.loss = self._loss(self.values)
+        sizes = {**network.sizes, self.system.samples: self.rows}
+        self.point = Point({**arrays, **network.parameters}, sizes, dict(network.hyper)).wide()
+        self.batch = BatchLoss(self.system, self.point)
+        self.values = dict(self.batch.base)
+        self.loss = self.batch.of(self.values).real
+        self.slots: dict[str, tuple[Slot, ...]] = {t.name: t.indices for t in self.system.tensors.values()}
         self._backward()
 
     # --- numbers
 
-    def _forward(
-        self, given: Mapping[str, Array], moved: tuple[str, tuple[int, ...], float] | None = None
-    ) -> dict[str, Array]:
-        """Every quantity of the forward pass; one entry of one of them may be moved."""
-        known = dict(given)
-        if moved is not None and moved[0] in known:
-            known[moved[0]] = _moved(known[moved[0]], moved[1], moved[2])
-        for equation in self.system.equations:
-            axes = tuple(str(s) for s in equation.target.slots)
-            name = equation.target.tensor
-            known[name] = evaluate(equation.value, known, axes, sizes=self.sizes, scalars=self.hyper)
-            if moved is not None and moved[0] == name:
-                known[name] = _moved(known[name], moved[1], moved[2])
-        return known
-
-    def _loss(self, values: Mapping[str, Array]) -> float:
-        return float(evaluate(self.derivation.source.batch_loss(), values, sizes=self.sizes, scalars=self.hyper))
-
     def _backward(self) -> None:
+        equations = tuple(a.equation for a in self.derivation.adjoints)
+        self.values = run_system(
+            self.system.with_(equations=equations), self.values, self.point.sizes, self.point.scalars
+        )
+        self.slots |= {e.target.tensor: e.target.slots for e in equations}
         for adjoint in self.derivation.adjoints:
-            target = adjoint.equation.target
-            axes = tuple(str(s) for s in target.slots)
-            found = evaluate(adjoint.equation.value, self.values, axes, sizes=self.sizes, scalars=self.hyper)
-            self.values[target.tensor] = found
-            if adjoint.steps:
-                for alias in self._aliases(adjoint.of):
-                    self.values.setdefault(alias, found)
+            for alias in self._aliases(adjoint.of) if adjoint.steps else ():
+                name = adjoint.equation.target.tensor
+                self.values.setdefault(alias, self.values[name])
+                self.slots.setdefault(alias, self.slots[name])
 
     def _aliases(self, name: str) -> list[str]:
         """dE_dq, whatever the derivation calls it; of a parameter dL_dq, as what is found is the batch's, too."""
@@ -177,7 +162,7 @@ class _Explainer:
         """(L(q + h) - L(q - h)) / 2h; times N where the adjoint is that of one sample's loss (see adjoint.py)."""
         value = float(self.values[name][place])
         step = np.finfo(np.float64).eps ** (1 / 3) * max(1.0, abs(value))
-        high, low = (self._loss(self._forward(self.given, (name, place, s))) for s in (step, -step))
+        high, low = (self.batch.at(name, _moved(self.values[name], place, s)).real for s in (step, -step))
         loss = self.derivation.source.loss
         of_one = loss is not None and self.system.is_sampled(loss) and self.system.tensors[name].role != "parameter"
         times = self.rows if of_one else 1
@@ -200,18 +185,9 @@ class _Explainer:
         return places
 
     def _look(self, tensor: str, places: dict[str, int]) -> None:
-        found = next(
-            (e.target for e in (*self.system.equations, *self.derivation.backward) if e.target.tensor == tensor), None
-        )
-        indices = (
-            found.slots
-            if found is not None
-            else self.system.tensors[tensor].indices
-            if tensor in self.system.tensors
-            else ()
-        )
+        indices = self.slots[tensor]
         array = self.values.get(tensor)
-        if array is None or all(str(i) in places for i in indices) or array.ndim != len(indices):
+        if array is None or all(str(i) in places for i in indices):
             return
         fixed = array[tuple(places.get(str(i), slice(None)) for i in indices)]
         best = np.unravel_index(int(np.argmax(np.abs(fixed))), fixed.shape)
@@ -223,7 +199,7 @@ class _Explainer:
             name = self.system.parameters[0].name
             gradient = np.abs(self._adjoint_of(name))
             return name, tuple(int(i) for i in np.unravel_index(int(np.argmax(gradient)), gradient.shape))
-        return read_entry(self.system, self.sizes, str(weight))
+        return read_entry(self.system, self.point.sizes, str(weight))
 
     # --- the page
 
@@ -236,7 +212,7 @@ class _Explainer:
             for a in self.derivation.adjoints
             if a.steps and a.of != self.derivation.source.loss
         }
-        numbers = Numbers(self.values, self.sizes, places, self.hyper, quotients)
+        numbers = Numbers(self.values, self.point.sizes, places, self.point.scalars, quotients)
         page = derivation_page(self.derivation, title=title, numbers=numbers, first=name)
         element = Element(name, place)
         intro = list(self._intro(element, numbers))
@@ -248,15 +224,7 @@ class _Explainer:
 
     def _is_one_sample(self, name: str) -> bool:
         """One sample alone: without the sample axis, as the formulas write it."""
-        array = self.values[name]
-        known = {
-            e.target.tensor: e.target.slots
-            for e in (*self.system.equations, *(a.equation for a in self.derivation.adjoints))
-        }
-        known |= {t.name: t.indices for t in self.system.tensors.values()}
-        known |= {f"d{self.derivation.source.loss}_d{a.of}": a.equation.target.slots for a in self.derivation.adjoints}
-        slots = known.get(name, ())
-        return self.rows == 1 and array.ndim > 0 and bool(slots) and slots[0] == self.system.samples
+        return self.rows == 1 and self.slots[name][:1] == (self.system.samples,)
 
     def _intro(self, weight: Element, numbers: Numbers) -> Iterator[Block]:
         if not np.isfinite(self.loss):
@@ -287,10 +255,9 @@ class _Explainer:
         program, rule = self.network.training_program(self.optimizer)
         state = self._for_program(program)
         hyper = self.network.hyper_values(program, {"step": 1.0, "steps": 1.0})
-        with np.errstate(all="ignore"):
-            after = run(program, state, self.sizes, hyper)
+        after = run(program, state, self.point.sizes, hyper)
         name, place = weight.tensor, tuple(int(s) for s in weight.slots)
-        old, new = float(self.given[name][place]), float(after[name][place])
+        old, new = float(self.point.arrays[name][place]), float(after[name][place])
         own = {u.target.tensor for u in self.system.updates if isinstance(u.target, Element)}
         if name in own:
             changed = say_inline("pages.numbers_own_update", weight=weight, old=Value(old), new=Value(new))
@@ -298,11 +265,11 @@ class _Explainer:
         else:
             yield Lines(tuple(self._rule_lines(rule.lines, weight, {**self._states(state, weight), **hyper}, numbers)))
         gradients = {p.name: self._adjoint_of(p.name) for p in self.system.parameters}
-        alone = {**self.given, name: _moved(self.given[name], place, new - old)}
+        alone = {**self.point.arrays, name: _moved(self.point.arrays[name], place, new - old)}
         yield Text(say_inline("pages.numbers_alone", weight=weight, old=Value(old), new=Value(new)))
         yield self._new_loss(self.loss + float(gradients[name][place]) * (new - old), alone)
-        together = {**self.given, **{n: after[n] for n in gradients}}
-        predicted = self.loss + sum(float(np.sum(g * (after[n] - self.given[n]))) for n, g in gradients.items())
+        together = {**self.point.arrays, **{n: after[n] for n in gradients}}
+        predicted = self.loss + sum(float(np.sum(g * (after[n] - self.point.arrays[n]))) for n, g in gradients.items())
         yield Text((say("pages.numbers_together"),))
         yield self._new_loss(predicted, together)
 
@@ -310,17 +277,17 @@ class _Explainer:
         """The states of the rule at the weight, by their names in the rule: v for v_W1."""
         place = tuple(int(s) for s in weight.slots)
         ending = f"_{weight.tensor}"
-        shape = self.given[weight.tensor].shape
+        shape = self.point.arrays[weight.tensor].shape
         mine = {n.removesuffix(ending): a for n, a in state.items() if n.endswith(ending) and a.shape == shape}
         return {name: float(array[place]) for name, array in mine.items()}
 
     def _for_program(self, program: Program) -> dict[str, Array]:
         """What the program reads: data, parameters and states."""
-        kept = starting_state(self.network, program, self.sizes)
-        return {**{n: a.astype(np.float64) for n, a in kept.items()}, **self.given}
+        kept = starting_state(program, self.network.kept, self.point.sizes, "float64")
+        return {**{n: a.astype(np.float64) for n, a in kept.items()}, **self.point.arrays}
 
     def _new_loss(self, predicted: float, given: Mapping[str, Array]) -> Table:
-        true = self._loss(self._forward(given))
+        true = self.batch.of(run_system(self.system, given, self.point.sizes, self.point.scalars)).real
         header: tuple[Inline, ...] = (
             (say("pages.numbers_new_loss"),),
             (say("pages.numbers_predicted"),),
@@ -338,7 +305,7 @@ class _Explainer:
 
         assert isinstance(lines, tuple)
         place = tuple(int(s) for s in weight.slots)
-        scalars = dict(hyper) | {"w": float(self.given[weight.tensor][place])}
+        scalars = dict(hyper) | {"w": float(self.point.arrays[weight.tensor][place])}
         scalars["g"] = float(self._adjoint_of(weight.tensor)[place])
         for line in lines:
             assert isinstance(line, Update)

@@ -17,6 +17,7 @@ from chainrule.formula.parse import parse_expression
 from chainrule.formula.system import System, Tensor
 from chainrule.library import INITIALIZERS, find
 from chainrule.messages import say
+from chainrule.program.instructions import Program
 from chainrule.program.write import Start
 
 PARAMETER_KEY = 2**32  # keys below are epochs
@@ -33,6 +34,15 @@ def initial_values(
         shape = tuple(sizes[i] for i in tensor.indices)
         values[tensor.name] = _draw(system, tensor, position, shape, sizes, seed).astype(dtype)
     return values
+
+
+def starting_state(
+    program: Program, kept: Mapping[str, Array], sizes: Mapping[str, int], dtype: str
+) -> dict[str, Array]:
+    """Parameters and states that a step changes: those that are kept, and states of an update rule that begin at 0."""
+    return {
+        t.name: kept[t.name] if t.name in kept else np.zeros([sizes[i] for i in t.indices], dtype) for t in program.kept
+    }
 
 
 def fans(system: System, tensor: Tensor, sizes: Mapping[str, int]) -> tuple[int, int]:

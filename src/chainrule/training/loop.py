@@ -20,6 +20,7 @@ from chainrule.formula.expr import Element, Expr, Symbol, symbols, transform
 from chainrule.messages import say
 from chainrule.program.instructions import Program
 from chainrule.program.interpret import run
+from chainrule.training.initial import starting_state
 from chainrule.training.network import Network
 from chainrule.training.vocabulary import hyper_name, schedule
 from chainrule.training.watch import History, Watcher, watcher_for
@@ -157,11 +158,8 @@ def train(network: Network, arrays: Mapping[str, Array], validation: Mapping[str
 
 def make_runner(network: Network, program: Program, arrays: Mapping[str, Array], plan: Plan) -> Runner:
     """The compiled step, or the interpreter where the plan asks for it."""
-    kept = network.kept
-    start = {t.name: kept[t.name] for t in program.kept if t.name in kept}
     known = network.sizes
-    for tensor in program.kept:
-        start.setdefault(tensor.name, np.zeros([known[i] for i in tensor.indices], dtype=network.dtype))
+    start = starting_state(program, network.kept, known, network.dtype)
     if plan.engine == "interpreter":
         return InterpretedRunner(program, arrays, start, known, network.dtype)
     from chainrule.kernels.native import NativeRunner

@@ -18,6 +18,7 @@ from chainrule.messages import say
 from chainrule.program.instructions import Program, reads
 from chainrule.program.interpret import run_events
 from chainrule.program.numpy_lines import Line, Lines
+from chainrule.training.initial import starting_state
 from chainrule.training.vocabulary import Rule
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def step_through(
     rows = len(next(iter(arrays.values()))) if arrays else 1
     sizes = {**network.sizes, program.samples: rows}
     cast = {n: a.astype(network.dtype, copy=False) if a.dtype.kind != "i" else a for n, a in arrays.items()}
-    state = {**cast, **starting_state(network, program, sizes)}
+    state = {**cast, **starting_state(program, network.kept, sizes, network.dtype)}
     phase = {id(i): name for name in PHASES for i in getattr(program, name)}
     known = dict(state)
     for instruction, result in run_events(program, state, sizes, hyper):
@@ -60,15 +61,6 @@ def step_through(
         yield Event(
             phase[id(instruction)], instruction.out.tensor, instruction.formula, inputs, known[instruction.out.tensor]
         )
-
-
-def starting_state(network: Network, program: Program, sizes: Mapping[str, int]) -> dict[str, Array]:
-    """Parameters, and the states of the update rule, which begin at 0 where training has not begun."""
-    kept = dict(network.kept)
-    for tensor in program.kept:
-        if tensor.name not in kept:
-            kept[tensor.name] = np.zeros([sizes[i] for i in tensor.indices], network.dtype)
-    return kept
 
 
 @dataclass(frozen=True, repr=False)
