@@ -87,8 +87,7 @@ def derivation_page(
 
 def rule_name(name: str) -> str:
     """A rule's name in the reader's language."""
-    slug = "rule_" + "".join(c if c.isalnum() else "_" for c in name.lower())
-    return catalogue(language(), "pages").get(slug, name)
+    return _said_of_rule("rule", name, name)
 
 
 class _Explainer:
@@ -391,8 +390,13 @@ class _Explainer:
 
 def rule_text(rule: Rule) -> str:
     """What a rule gives; where that is a sentence, in the reader's language."""
-    slug = "gives_" + "".join(c if c.isalnum() else "_" for c in rule.name.lower())
-    return catalogue(language(), "pages").get(slug, rule.gives)
+    return _said_of_rule("gives", rule.name, rule.gives)
+
+
+def _said_of_rule(what: str, name: str, otherwise: str) -> str:
+    """The message pages.rule_chain_rule of the rule "chain rule", where there is one."""
+    slug = "".join(c if c.isalnum() else "_" for c in name.lower())
+    return catalogue(language(), "pages").get(f"{what}_{slug}", otherwise)
 
 
 def _plain(right: Inline) -> str:

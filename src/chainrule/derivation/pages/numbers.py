@@ -7,12 +7,13 @@ print an expression with its numbers in it. Sums are written out as far as a rea
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from chainrule.derivation.pages.page import Page
+from chainrule.derivation.pages.page import DIGITS, Page
 from chainrule.formula.evaluate import Array, evaluate
 from chainrule.formula.expr import (
     Compare,
@@ -31,7 +32,6 @@ from chainrule.formula.typeset import Latex, Unicode
 
 SHOWN_TERMS = 3  # of a longer sum; the rest is three dots
 SHORT_SUM = 4  # a sum of so many terms is written out whole
-DIGITS = 4
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -96,25 +96,24 @@ class Numbers:
 
     def value(self, expr: Expr, places: Mapping[str, int] | None = None) -> float:
         """The value of an expression at the indices of `places`, else of the page."""
-        at = {**self.places, **(places or {})}
-        axes = tuple(sorted(free_indices(expr)))
-        array = evaluate(expr, self.arrays, axes, sizes=self.sizes, scalars=self.scalars)
-        return float(array[tuple(at[a] if a in at else at[base_index(a)] for a in axes)])
+        return float(self._at(expr, (), places or {}))
 
     def body_values(self, expr: Reduction, places: Mapping[str, int]) -> Array:
         """The terms of a sum at these places, one axis per summed index."""
-        axes = tuple(sorted(free_indices(expr.body) - set(expr.indices)))
-        array = evaluate(expr.body, self.arrays, (*axes, *expr.indices), sizes=self.sizes, scalars=self.scalars)
+        return self._at(expr.body, expr.indices, places)
+
+    def _at(self, expr: Expr, kept: tuple[str, ...], places: Mapping[str, int]) -> Array:
+        """An expression at its places, with one axis for each index that is kept."""
+        fixed = tuple(sorted(free_indices(expr) - set(kept)))
+        array = evaluate(expr, self.arrays, (*fixed, *kept), sizes=self.sizes, scalars=self.scalars)
         at = {**self.places, **places}
-        found: Array = array[tuple(at[a] if a in at else at[base_index(a)] for a in axes)]
-        return found
+        return np.asarray(array[tuple(at[i] if i in at else at[base_index(i)] for i in fixed)])
 
 
 class Filling(MathPrinter):
     """A printer that writes numbers for what has a value."""
 
     dots: str
-    dot: str
 
     def __init__(self, page: Page, numbers: Numbers, places: Mapping[str, int]):
         super().__init__(page.samples, page.tensors)
@@ -201,11 +200,13 @@ class Filling(MathPrinter):
     def _body_at(self, expr: Normalized, place: int) -> float:
         return self.numbers.value(expr.body, {**self.places, expr.index: place})
 
+    @abstractmethod
     def _exponential(self, words: str) -> str:
-        raise NotImplementedError
+        """e to the power of a number."""
 
+    @abstractmethod
     def _over(self, above: str, below: str) -> tuple[str, int]:
-        raise NotImplementedError
+        """A fraction."""
 
 
 class FillingUnicode(Filling, Unicode):

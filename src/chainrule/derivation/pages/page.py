@@ -10,6 +10,7 @@ Formulas stay expressions to the end, so that every dialect typesets the same on
 from __future__ import annotations
 
 import string
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,9 @@ from chainrule.messages import catalogue, language, say
 
 if TYPE_CHECKING:
     from chainrule.derivation.pages.numbers import Numbers
+
+
+DIGITS = 4  # of a number on a page: as many as a reader compares
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Value:
     """A number, to so many digits."""
 
     number: float
-    digits: int = 4
+    digits: int = DIGITS
 
 
 @dataclass(frozen=True)
@@ -156,12 +160,12 @@ FORMS = ("terminal", "markdown", "latex", "html")
 SUFFIXES = {".txt": "terminal", ".md": "markdown", ".tex": "latex", ".html": "html", ".htm": "html"}
 
 
-class Paged:
+class Paged(ABC):
     """What has a page: how it is printed, shown in a notebook, and saved."""
 
+    @abstractmethod
     def page(self) -> Page:
         """The page."""
-        raise NotImplementedError
 
     def terminal(self, *, steps: bool = False, colour: bool = False, width: int = 80) -> str:
         """The page as text; `steps` opens every step."""

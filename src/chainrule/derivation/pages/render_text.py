@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
 
-from chainrule.derivation.pages.numbers import FillingLatex, FillingUnicode, latex_number, number_words
+from chainrule.derivation.pages.numbers import Filling, FillingLatex, FillingUnicode, latex_number, number_words
 from chainrule.derivation.pages.page import (
     Block,
     Code,
@@ -27,55 +28,100 @@ from chainrule.derivation.pages.page import (
     expressions,
     said_once,
 )
+from chainrule.formula.expr import Expr
+from chainrule.formula.mathprint import MathPrinter
 from chainrule.formula.typeset import MAX_LINE_LETTERS, Latex, Unicode, escape_latex, latex_document, letters
 
 # --- formulas ---------------------------------------------------------------------------------------------------------
 
 
-class UnicodePieces:
-    """Pieces of a line as Unicode."""
+class Pieces(ABC):
+    """Pieces of a line in one dialect: `printer` prints formulas, `filling` those with numbers in them."""
 
-    signs = {"==": "=", "<-": "←", "~": "≈"}
+    signs: Mapping[str, str]
+    filling: type[Filling]
+    printer: MathPrinter
 
     def __init__(self, page: Page):
         self.page = page
+
+    @abstractmethod
+    def math(self, pieces: Inline) -> str:
+        """Pieces of a line that is all formula."""
+
+    @abstractmethod
+    def number(self, number: float, digits: int) -> str:
+        """A number."""
+
+    def sides(self, line: Line) -> tuple[str, str]:
+        """Both sides of a line; where one of them needs the sample axis, both show it."""
+        with self.printer.showing_samples(expressions(line)):
+            return self.math(line.left), self.math(line.right)
+
+    def formula(self, piece: Piece) -> str:
+        """A piece that is no words and no line of a program."""
+        match piece:
+            case Sign(kind):
+                return f" {self.signs[kind]} "
+            case Value(number, digits):
+                return self.number(number, digits)
+            case Filled(expr, numbers, places):
+                return self.filling(self.page, numbers, dict(places)).text(expr)
+            case Differential(expr):
+                return self.printer.differential(expr)
+            case Expr():
+                return self.printer.text(piece)
+        raise AssertionError(piece)
+
+
+class UnicodePieces(Pieces):
+    """Pieces as Unicode, where words and formulas are spelled alike."""
+
+    signs = {"==": "=", "<-": "←", "~": "≈"}
+    filling = FillingUnicode
+
+    def __init__(self, page: Page):
+        super().__init__(page)
         self.printer = Unicode(page.samples, page.tensors)
 
     def text(self, pieces: Inline) -> str:
         return "".join(said_once([self._piece(p) for p in pieces], pieces))
 
-    def sides(self, line: Line) -> tuple[str, str]:
-        """Both sides of a line; where one of them needs the sample axis, both show it."""
-        with self.printer.showing_samples(expressions(line)):
-            return self.text(line.left), self.text(line.right)
+    def math(self, pieces: Inline) -> str:
+        return self.text(pieces)
 
-    def _piece(self, piece: object) -> str:
+    def number(self, number: float, digits: int) -> str:
+        return number_words(number, digits)
+
+    def _piece(self, piece: Piece) -> str:
         match piece:
-            case str() | Code():
-                return piece if isinstance(piece, str) else piece.text
-            case Sign(kind):
-                return f" {self.signs[kind]} "
-            case Value(number, digits):
-                return number_words(number, digits)
-            case Filled(expr, numbers, places):
-                return FillingUnicode(self.page, numbers, dict(places)).text(expr)
-            case Differential(expr):
-                return self.printer.differential(expr)
-        return self.printer.text(piece)  # type: ignore[arg-type]  # the rest are expressions
+            case str():
+                return piece
+            case Code(text):
+                return text
+        return self.formula(piece)
 
 
-class LatexPieces:
-    """Pieces of a line as LaTeX; `math` for a line that is all formula, `text` for words with formulas in dollars."""
+class LatexPieces(Pieces):
+    """Pieces as LaTeX; `math` for a line that is all formula, `text` for words with formulas in dollars."""
 
     signs = {"==": "=", "<-": r"\leftarrow", "~": r"\approx"}
+    filling = FillingLatex
 
     def __init__(self, page: Page, escape: bool = True):
-        self.page = page
+        super().__init__(page)
         self.escape = escape
         self.printer = Latex(page.samples, page.tensors)
 
     def text(self, pieces: Inline) -> str:
         return "".join(map(self._in_words, pieces))
+
+    def math(self, pieces: Inline) -> str:
+        texts = [rf"\text{{{self._word(p)}}}" if isinstance(p, str) else self.formula(p) for p in pieces]
+        return "".join(said_once(texts, pieces))
+
+    def number(self, number: float, digits: int) -> str:
+        return latex_number(number, digits)
 
     def _in_words(self, piece: Piece) -> str:
         match piece:
@@ -85,34 +131,10 @@ class LatexPieces:
                 return rf"\texttt{{{escape_latex(text)}}}" if self.escape else f"`{text}`"
             case Sign(kind) if not self.escape and kind == "==":
                 return " = "
-        return f"${self._piece(piece)}$"
-
-    def math(self, pieces: Inline) -> str:
-        texts = [self._words_in_math(p) if isinstance(p, str) else self._piece(p) for p in pieces]
-        return "".join(said_once(texts, pieces))
-
-    def sides(self, line: Line) -> tuple[str, str]:
-        """Both sides of a line; where one of them needs the sample axis, both show it."""
-        with self.printer.showing_samples(expressions(line)):
-            return self.math(line.left), self.math(line.right)
-
-    def _words_in_math(self, words: str) -> str:
-        return rf"\text{{{self._word(words)}}}"
+        return f"${self.formula(piece)}$"
 
     def _word(self, words: str) -> str:
         return escape_latex(words) if self.escape else words
-
-    def _piece(self, piece: object) -> str:
-        match piece:
-            case Sign(kind):
-                return f" {self.signs[kind]} "
-            case Value(number, digits):
-                return latex_number(number, digits)
-            case Filled(expr, numbers, places):
-                return FillingLatex(self.page, numbers, dict(places)).text(expr)
-            case Differential(expr):
-                return self.printer.differential(expr)
-        return self.printer.text(piece)  # type: ignore[arg-type]
 
 
 # --- terminal ---------------------------------------------------------------------------------------------------------
