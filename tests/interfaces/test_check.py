@@ -14,7 +14,7 @@ import chainrule as cr
 from chainrule.derivation.adjoint import derive_system
 from chainrule.formula.expr import mul, number
 from chainrule.interfaces.cli import main
-from chainrule.interfaces.pictures_check import derivative_picture, gradient_error_picture
+from chainrule.interfaces.pictures.differentiation import derivative_picture, gradient_error_picture
 from chainrule.training import network as network_module
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

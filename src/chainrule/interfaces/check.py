@@ -81,7 +81,7 @@ def _check_gradients(path: Path, options: CheckOptions) -> int:
     found = network.check_gradients(arrays, seed=options.seed)
     click.echo(json.dumps(found.to_dict(), ensure_ascii=False) if options.as_json else str(found))
     if options.picture is not None:
-        from chainrule.interfaces.pictures_check import gradient_error_picture
+        from chainrule.interfaces.pictures.differentiation import gradient_error_picture
 
         gradient_error_picture(network, arrays, weight=options.weight, path=options.picture)
     return AGREES if found.ok else DIFFERS

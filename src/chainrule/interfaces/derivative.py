@@ -35,7 +35,7 @@ def show_derivative(text: str, at: str, by: str | None, *, as_json: bool, pictur
     found = derivative(text, at, by)
     click.echo(json.dumps(found.to_dict(), ensure_ascii=False) if as_json else str(found))
     if picture is not None:
-        from chainrule.interfaces.pictures_check import draw_derivative
+        from chainrule.interfaces.pictures.differentiation import draw_derivative
 
         draw_derivative(found, picture)
     return 0

@@ -31,12 +31,12 @@ from __future__ import annotations
 from chainrule.interfaces.pictures.boundary import Boundary, decision_boundary
 from chainrule.interfaces.pictures.descent import descent
 from chainrule.interfaces.pictures.diagram import network_diagram
+from chainrule.interfaces.pictures.differentiation import derivative_picture, gradient_error_picture
 from chainrule.interfaces.pictures.flow import flow_frames, flow_gif
 from chainrule.interfaces.pictures.images import activations, reconstructions, weight_images
 from chainrule.interfaces.pictures.landscape import WeightPath, loss_line, loss_plane
 from chainrule.interfaces.pictures.noise import batch_noise
 from chainrule.interfaces.pictures.walk import descent_path
-from chainrule.interfaces.pictures_check import derivative_picture, gradient_error_picture
 from chainrule.interfaces.plots import save_figure as save
 from chainrule.interfaces.plots import save_gif
 
