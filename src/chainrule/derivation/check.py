@@ -24,8 +24,8 @@ from chainrule.derivation.adjoint import Derivation
 from chainrule.derivation.checked import CENTRAL, COMPLEX, Entry, GradientCheck, Kink, Row
 from chainrule.derivation.kinks import Site, borrowed, moved_by, sites
 from chainrule.errors import DataError, FormulaError, SettingError
-from chainrule.formula.evaluate import Array, Arrays, evaluate, run_system
-from chainrule.formula.system import System
+from chainrule.formula.evaluate import Array, Arrays, evaluate, run_equations, run_system
+from chainrule.formula.system import Equation, System
 from chainrule.messages import say
 
 EPS = float(np.finfo(np.float64).eps)
@@ -104,8 +104,7 @@ def derived_gradients(derivation: Derivation, point: Point) -> dict[str, Array]:
 
 def _backward(derivation: Derivation, point: Point) -> dict[str, Array]:
     forward = run_system(derivation.system, point.arrays, point.sizes, point.scalars)
-    backward = derivation.system.with_(equations=derivation.backward)
-    return run_system(backward, forward, point.sizes, point.scalars)
+    return run_equations(derivation.backward, forward, point.sizes, point.scalars)
 
 
 class BatchLoss:
@@ -114,11 +113,11 @@ class BatchLoss:
     def __init__(self, system: System, point: Point):
         self.system, self.point = system, point
         self.base = run_system(system, point.arrays, point.sizes, point.scalars)
-        self._after: dict[str, System] = {}
+        self._after: dict[str, tuple[Equation, ...]] = {}
 
     def known(self, name: str, value: Array) -> dict[str, Array]:
         """Every quantity with another value of one: a parameter, or what the forward pass computes."""
-        return run_system(self._behind(name), {**self.base, name: value}, self.point.sizes, self.point.scalars)
+        return run_equations(self._behind(name), {**self.base, name: value}, self.point.sizes, self.point.scalars)
 
     def at(self, name: str, value: Array) -> complex:
         """The loss with another value of one quantity."""
@@ -133,13 +132,12 @@ class BatchLoss:
         assert self.system.loss is not None
         return float(np.mean(np.abs(self.base[self.system.loss])))
 
-    def _behind(self, name: str) -> System:
+    def _behind(self, name: str) -> tuple[Equation, ...]:
         """The equations between a quantity and the loss."""
         if name not in self._after:
             assert self.system.loss is not None
             wanted = (moved_by(self.system, [name]) & self.system.depends_on(self.system.loss)) - {name}
-            equations = tuple(e for e in self.system.equations if e.target.tensor in wanted)
-            self._after[name] = self.system.with_(equations=equations)
+            self._after[name] = tuple(e for e in self.system.equations if e.target.tensor in wanted)
         return self._after[name]
 
 

@@ -7,7 +7,7 @@ in complex128. It computes what is written: the stable forms are simplify.py's.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,7 @@ from chainrule.formula.expr import (
     base_index,
 )
 from chainrule.formula.functions import FUNCTIONS
-from chainrule.formula.system import System
+from chainrule.formula.system import Equation, System
 from chainrule.messages import say
 
 MAX_OPERANDS = 16  # NumPy's einsum takes 32, of 32 indices in all
@@ -92,8 +92,15 @@ def run_system(
     system: System, arrays: Arrays, sizes: Mapping[str, int], scalars: Mapping[str, float] | None = None
 ) -> dict[str, Array]:
     """Every computed tensor of the system, by name, added to the given arrays."""
+    return run_equations(system.equations, arrays, sizes, scalars)
+
+
+def run_equations(
+    equations: Iterable[Equation], arrays: Arrays, sizes: Mapping[str, int], scalars: Mapping[str, float] | None = None
+) -> dict[str, Array]:
+    """What these equations compute, one after the other, added to the given arrays."""
     known = dict(arrays)
-    for equation in system.equations:
+    for equation in equations:
         axes = tuple(str(s) for s in equation.target.slots)
         known[equation.target.tensor] = evaluate(equation.value, known, axes, sizes=sizes, scalars=scalars)
     return known

@@ -36,7 +36,7 @@ from chainrule.derivation.pages.page import (
     say_inline,
 )
 from chainrule.errors import DataError, FormulaError, SettingError
-from chainrule.formula.evaluate import Array, run_system
+from chainrule.formula.evaluate import Array, run_equations, run_system
 from chainrule.formula.expr import Element, Slot, Symbol
 from chainrule.formula.system import System
 from chainrule.messages import say
@@ -138,9 +138,7 @@ class _Explainer:
 
     def _backward(self) -> None:
         equations = tuple(a.equation for a in self.derivation.adjoints)
-        self.values = run_system(
-            self.system.with_(equations=equations), self.values, self.point.sizes, self.point.scalars
-        )
+        self.values = run_equations(equations, self.values, self.point.sizes, self.point.scalars)
         self.slots |= {e.target.tensor: e.target.slots for e in equations}
         for adjoint in self.derivation.adjoints:
             for alias in self._aliases(adjoint.of) if adjoint.steps else ():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.derivation.adjoint import Adjoint, Derivation
-from chainrule.formula.evaluate import Array, evaluate
+from chainrule.formula.evaluate import Array, run_equations
 from chainrule.formula.expr import Element
 from chainrule.formula.system import System
 from chainrule.interfaces.pictures.diagram import MAX_COLUMNS, MAX_NEURONS, Diagram
@@ -103,11 +103,8 @@ class _Flow:
         if self.derivation is None:
             return {}
         sizes = sizes_of(self.network, self.arrays)
-        for adjoint in self.derivation.adjoints:
-            target = adjoint.equation.target
-            axes = tuple(str(s) for s in target.slots)
-            value = evaluate(adjoint.equation.value, self.known, axes, sizes=sizes, scalars=self.network.hyper)
-            self.known[target.tensor] = value
+        equations = [a.equation for a in self.derivation.adjoints]
+        self.known |= run_equations(equations, self.known, sizes, self.network.hyper)  # `common` holds it too
         by_name = {a.of: a for a in self.derivation.adjoints}
         found = {}
         for layer in self.graph.layers.values():

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from chainrule.errors import DataError, FormulaError
-from chainrule.formula.evaluate import Array, evaluate
+from chainrule.formula.evaluate import Array, run_equations
 from chainrule.formula.expr import Symbol
 from chainrule.formula.system import System, Update
 from chainrule.interfaces.plots import image_shape
@@ -59,12 +59,8 @@ def forward(network: Network, system: System, arrays: Mapping[str, Array]) -> di
     """Every tensor that can be computed from the arrays and the weights; what needs a missing target is left out."""
     known = {**arrays, **network.kept}
     sizes = sizes_of(network, arrays)
-    for equation in system.equations:
-        if _needs(system, equation.target.tensor) <= set(known):
-            axes = tuple(str(s) for s in equation.target.slots)
-            value = evaluate(equation.value, known, axes, sizes=sizes, scalars=network.hyper)
-            known[equation.target.tensor] = value
-    return known
+    possible = [e for e in system.equations if _needs(system, e.target.tensor) <= set(known)]
+    return run_equations(possible, known, sizes, network.hyper)
 
 
 def _needs(system: System, name: str) -> set[str]:
