@@ -13,6 +13,8 @@ ChainruleError
 │   └── ModelFileError      a model file that is damaged, too large, or not one
 └── CompileError            the compiled step could not be built
 
+ChainruleWarning            wrong use that still runs: filter it with `warnings` (also a UserWarning)
+
 Messages come from the catalogue (`chainrule.messages`), in the user's language, and each says what came, what was
 wanted and what to do.
 """
@@ -104,3 +106,7 @@ class ModelFileError(FileError):
 
 class CompileError(ChainruleError, RuntimeError):
     """The compiled step could not be built."""
+
+
+class ChainruleWarning(UserWarning):
+    """Something that runs, but hardly as it was meant: unscaled inputs, units that never answer."""
