@@ -99,6 +99,7 @@ class Network:
         self._sizes = Sizes(system)
         for index, size in (sizes or {}).items():
             self._sizes.learn(index, size, say("training.from_sizes"))
+        self.notes: dict[str, object] = {}  # what an interface keeps in the model file: JSON, not looked at here
         self.changes = 0  # how often the weights changed
         self._kept: dict[str, Array] = {}  # parameters and, once trained, the states of the update rule
 

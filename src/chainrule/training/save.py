@@ -1,8 +1,9 @@
 """The model file: formulas as text, numbers as safetensors; never code.
 
-Metadata (all strings): format "chainrule", version "1", formulas, dtype, seed, sizes and hyper as JSON. One tensor per
-parameter, in the shape of the formula. Everything is checked before a number is read: the header's length, the formulas
-(they must parse), the names, the dtypes, and each shape against the sizes.
+Metadata (all strings): format "chainrule", version "1", formulas, dtype, seed, sizes, hyper and notes as JSON. One
+tensor per parameter, in the shape of the formula. Notes are what an interface keeps beside the formulas, such as the
+names of a table's columns: data for it to check, never code. Everything is checked before a number is read: the
+header's length, the formulas (they must parse), the names, the dtypes, and each shape against the sizes.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ def save(network: Network, path: Path) -> None:
         "seed": str(network.seed),
         "sizes": json.dumps(network.sizes),
         "hyper": json.dumps(network.hyper),
+        **({"notes": json.dumps(network.notes, ensure_ascii=False)} if network.notes else {}),
     }
     write_bytes(path, save_tensors(tensors, metadata))
 
@@ -64,12 +66,14 @@ def load(path: Path) -> Network:
         system = parse_system(str(metadata["formulas"]), vocabulary())
         sizes = _numbers(metadata["sizes"], int)
         hyper = _numbers(metadata["hyper"], float)
+        notes = _notes(metadata.get("notes", "{}"))
         network = Network(system, dtype=metadata["dtype"], sizes=sizes, seed=int(metadata["seed"]))
     except ChainruleError as error:
         raise _bad(path, "model_formulas", reason=str(error).splitlines()[0]) from None
     except (KeyError, ValueError, TypeError, RecursionError):
         raise _bad(path, "model_damaged") from None
     network.hyper.update(hyper)
+    network.notes = notes
     _check_entries(path, network, header)
     try:
         arrays = load_tensors(content)
@@ -124,6 +128,13 @@ def _numbers(text: str, kind: type) -> dict[str, Any]:
     ):
         raise ValueError("numbers by name expected")
     return {name: kind(value) for name, value in values.items()}
+
+
+def _notes(text: str) -> dict[str, object]:
+    notes = json.loads(text, object_pairs_hook=_unique)
+    if not isinstance(notes, dict):
+        raise ValueError("notes by name expected")
+    return notes
 
 
 def _check_entries(path: Path, network: Network, header: dict[str, Any]) -> None:
