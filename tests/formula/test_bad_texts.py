@@ -342,6 +342,13 @@ UPDATES = [
     "step <- 3",
     "f(a) <- 3",
     "w + 1 <- 3",
+    "then w[i] = 3",
+    "parameter w[i]\ny = sum[i](w[i])\nthen y <- 3",
+    "state w[i]\nthen w[i] <- 3",
+    "then w <- 3",
+    "parameter w[i]\nthen w[i] <- w[i]/norm(w[i])",
+    "input x[i]\ny = global_norm(x[0])",
+    "w <- w - norm(g, w)*g",
 ]
 CYCLES = [
     "a = 2*a",

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import ShapeError
+from chainrule.formula.distributions import even_numbers, formula_of, key_name, keys
 from chainrule.formula.expr import (
     Add,
     Apply,
     Compare,
     Delta,
+    Draw,
     Element,
     Expr,
     Mul,
@@ -26,6 +28,7 @@ from chainrule.formula.expr import (
     Number,
     Position,
     Power,
+    Random,
     Reduction,
     Size,
     Symbol,
@@ -148,6 +151,10 @@ class _Evaluator:
                 return self._reduce(kind, indices, self.inexact(self.value(body)))
             case Normalized(kind, index, body):
                 return self._normalize(kind, index, self.inexact(self.value(body)))
+            case Random():
+                return self.value(formula_of(expr))
+            case Draw():
+                return self._draw(expr)
         raise AssertionError(f"unknown node {type(expr).__name__}")
 
     def inexact(self, value: _Value) -> _Value:
@@ -173,6 +180,15 @@ class _Evaluator:
         if len(axes) < len(names):  # A[i, i] is the diagonal
             array = np.einsum(array, [axes.index(n) for n in names], list(range(len(axes))))
         return _Value(array, axes)
+
+    def _draw(self, draw: Draw) -> _Value:
+        """By the key among the arrays; without one, as at seed 0 and step 1: the same whenever it is asked for."""
+        given = self.arrays.get(key_name(draw.tensor))
+        own = keys(draw.tensor, draw.number + 1, 0, [1])[0] if given is None else given
+        axes = tuple(map(str, draw.slots))
+        rows, *inner = (self.size(a) for a in axes)
+        drawn = even_numbers(int(own[draw.number]), rows, math.prod(inner), self._real().name)
+        return _Value(drawn.reshape(rows, *inner), axes)
 
     def _delta(self, left: str | int, right: str | int) -> _Value:
         def positions(slot: str | int) -> _Value:

@@ -4,6 +4,8 @@
          | Add | Mul | Power | Apply | Compare | Where
          | Reduction      sum, max, min, logsumexp over bound indices
          | Normalized     softmax, log_softmax along an index that stays free
+         | Random         what a line `random m[j] = bernoulli(q)` draws: the whole right side of that line
+         | Draw           a number drawn evenly from [0, 1), what a Random is computed from
 
 A slot of an element is an index name or a fixed position: x[i], x[0]. Nodes are frozen; build them with the lower-case
 constructors (`add`, `mul`, `power`, `sum_over`, `delta`, …), which flatten, fold numbers, collect like terms, and let a
@@ -132,6 +134,28 @@ class Normalized(Expr):
     body: Expr
 
 
+@dataclass(frozen=True, slots=True)
+class Random(Expr):
+    """A quantity drawn from a row of distributions.py; one number per entry of `tensor` at these slots, sample first.
+
+    A constant of the derivation: it depends on no tensor.
+    """
+
+    distribution: str
+    arguments: tuple[Expr, ...]
+    tensor: str
+    slots: tuple[Slot, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Draw(Expr):
+    """A number drawn evenly from [0, 1), one per entry of `tensor`; `number` tells several for one entry apart."""
+
+    tensor: str
+    number: int
+    slots: tuple[Slot, ...]
+
+
 ZERO, ONE, MINUS_ONE, TWO, HALF = (Number(Fraction(v)) for v in (0, 1, -1, 2, Fraction(1, 2)))
 
 # --- looking ----------------------------------------------------------------------------------------------------------
@@ -140,7 +164,7 @@ ZERO, ONE, MINUS_ONE, TWO, HALF = (Number(Fraction(v)) for v in (0, 1, -1, 2, Fr
 def children(expr: Expr) -> tuple[Expr, ...]:
     """The direct sub-expressions, in order."""
     match expr:
-        case Add(parts) | Mul(parts) | Apply(_, parts):
+        case Add(parts) | Mul(parts) | Apply(_, parts) | Random(_, parts, _, _):
             return parts
         case Power(base, exponent):
             return (base, exponent)
@@ -171,7 +195,7 @@ def count_nodes(expr: Expr) -> int:
 def free_indices(expr: Expr) -> frozenset[str]:
     """The index names that an expression depends on from outside."""
     match expr:
-        case Element(_, slots):
+        case Element(_, slots) | Draw(_, _, slots) | Random(_, _, _, slots):
             return frozenset(s for s in slots if isinstance(s, str))
         case Position(index):
             return frozenset((index,))
@@ -204,7 +228,7 @@ def index_names(expr: Expr) -> set[str]:
     names: set[str] = set()
     for node in walk(expr):
         match node:
-            case Element() | Position() | Delta():
+            case Element() | Position() | Delta() | Random() | Draw():
                 names |= free_indices(node)
             case Reduction(_, indices, _):
                 names.update(indices)
@@ -461,6 +485,8 @@ def rebuild(expr: Expr, parts: tuple[Expr, ...]) -> Expr:
             return Reduction(kind, indices, parts[0])
         case Normalized(kind, index, _):
             return Normalized(kind, index, parts[0])
+        case Random(distribution, _, tensor, slots):
+            return Random(distribution, parts, tensor, slots)
     return expr
 
 
@@ -481,6 +507,11 @@ def substitute(expr: Expr, slots: Mapping[str, Slot]) -> Expr:
     match expr:
         case Element(tensor, own):
             return Element(tensor, tuple(slots.get(s, s) if isinstance(s, str) else s for s in own))
+        case Random(distribution, arguments, tensor, own):
+            there = tuple(slots.get(s, s) if isinstance(s, str) else s for s in own)
+            return Random(distribution, arguments, tensor, there)
+        case Draw(tensor, which, own):
+            return Draw(tensor, which, tuple(slots.get(s, s) if isinstance(s, str) else s for s in own))
         case Position(index):
             new = slots[index]
             return number(new) if isinstance(new, int) else Position(new)
@@ -553,6 +584,11 @@ def _key(expr: Expr, bound: Mapping[str, int]) -> object:
             return ("number", value.numerator, value.denominator)
         case Element(tensor, slots):
             return ("element", tensor, *(_slot(s, bound) for s in slots))
+        case Draw(tensor, which, slots):
+            return ("draw", tensor, which, *(_slot(s, bound) for s in slots))
+        case Random(distribution, arguments, tensor, slots):
+            drawn = (*(_slot(s, bound) for s in slots), *(_key(a, bound) for a in arguments))
+            return ("random", distribution, tensor, *drawn)
         case Size(index):
             return ("size", index)
         case Position(index):

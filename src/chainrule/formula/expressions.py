@@ -61,6 +61,7 @@ MAX_BITS = 4_000  # of numerator and denominator: 1e-300 has 997; Python refuses
 
 REDUCTIONS = {"sum": "sum", "Σ": "sum", "mean": "sum", "max": "max", "min": "min", "logsumexp": "logsumexp"}
 NORMALIZED = ("softmax", "log_softmax")
+NORMS = ("norm", "global_norm")  # of an update rule: over the entries of one parameter, and of all of them
 RESERVED = {*REDUCTIONS, *NORMALIZED, *FUNCTIONS, "where", "size", "pi", "sqrt"}
 PI = Number(Fraction("3.141592653589793"))
 COMPARISONS: dict[type[ast.cmpop], str] = {
@@ -119,6 +120,7 @@ class Scope:
         self.functions: dict[str, tuple[tuple[str, ...], Expr]] = {}
         self.indices = {*source.index_names(), samples}
         self.arguments: tuple[str, ...] = ()
+        self.in_rule = False  # in an update rule for every parameter, where norms are of w, g and the states
         self._start = 0
         self._depth = 0
         self._orders = 1
@@ -434,12 +436,18 @@ class Scope:
             return Apply(name, tuple(map(self.read, arguments)))
         if name in REDUCTIONS or name in NORMALIZED:
             raise self.fail(NotationError, node, "reduction_without_index", name=name)
+        if name in NORMS:
+            if not self.in_rule:
+                raise self.fail(NotationError, node, "norm_outside_rule", name=name)
+            self._expect(node, name, 1)
+            return Apply(name, (self.read(arguments[0]),))
         definition = self.vocabulary.functions.get(name)
         if definition is not None:
             return self._library_function(node, name, definition)
         if name in self.tensors:
             raise self.fail(NotationError, node, "tensor_called", name=name)
         known = [*FUNCTIONS, *self.functions, *self.vocabulary.functions, *REDUCTIONS, *NORMALIZED, "sqrt", "where"]
+        known += NORMS if self.in_rule else ()
         raise self.fail(UnknownName, node, "unknown_function", name=name, near=near(name, known))
 
     def _library_function(self, node: ast.Call, name: str, definition: Definition) -> Expr:

@@ -6,13 +6,15 @@ statements. The grammar:
     size j = 512, i = 784                        sizes of indices
     samples m                                    another name for the sample axis n
     input x[i]                                   also: target, state; then facts about the data, after commas
-    label y in k                                 a class number 0 … size(k)-1
+    input c in v, or: input c[l] in v            class numbers 0 … size(v)-1: one a sample, or one for each l
+    label y in k                                 a class number 0 … size(k)-1, as a target
     parameter W[i, j], b[j] = glorot_uniform     an initializer, a number, or nested lists of numbers
     loss C, or: output p                         where the loss is not called E, the prediction not the last output
     eta = 0.01                                   a hyper-parameter and its value
     f(a) = a / (1 + exp(-beta*a))                a scalar function
     h[j] = …                                     an equation
     w[i] <- …, or v <- … and w <- …              updates of one parameter, or of every one (w, its gradient g)
+    then w[i] <- …                               what follows the update of a parameter, such as a bound on its norm
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ __all__ = [
     "parse_system",
 ]
 
-DECLARATIONS = ("size", "samples", "input", "target", "label", "parameter", "state", "loss", "output")
+DECLARATIONS = ("size", "samples", "input", "target", "label", "parameter", "state", "loss", "output", "then")
 
 
 def parse_system(text: str, vocabulary: Vocabulary = EMPTY) -> System:
@@ -99,6 +101,7 @@ LEFT_SIDE = re.compile(rf"({NAME})(?:\s*\[([^\[\]()]*)\])?$")
 FUNCTION_SIDE = re.compile(rf"({NAME})\s*\(([^()\[\]]*)\)$")
 DECLARATION = re.compile(rf"\s*({'|'.join(DECLARATIONS)})(?:\s+(?=[^\s=\[(<←])|\s*$)")
 LABEL = re.compile(rf"({NAME})\s+in\s+({NAME})$")
+CLASS_NUMBERS = re.compile(rf"({NAME})(?:\s*\[([^\[\]()]*)\])?\s+in\s+({NAME})$")
 SIZE = re.compile(rf"({NAME})\s*=\s*(-?[0-9]+)$")
 PLAIN_NUMBER = re.compile(r"[+-]?\s*(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$")
 FACT_SIGN = re.compile(r"<=|>=|(?<!!)==|<|>|(?<!!)=")
@@ -126,6 +129,7 @@ class _SystemReader:
         self.functions: list[_Pending] = []
         self.equations: list[_Pending] = []
         self.updates: list[_Pending] = []
+        self.constraints: list[_Pending] = []
         self.facts: list[tuple[int, int]] = []
         self.chosen: dict[str, tuple[str, int]] = {}
         self.defined: dict[str, int] = {}  # every name of a tensor, a hyper-parameter, a function, and its offset
@@ -145,6 +149,7 @@ class _SystemReader:
             tensors=self._ordered_tensors(equations),
             equations=tuple(equations),
             updates=tuple(self._read_update(u) for u in self.updates),
+            constraints=tuple(self._read_constraint(u) for u in self.constraints),
             facts=tuple(f for piece in self.facts for f in self._read_facts(piece)),
             sizes=self.sizes,
             hyper=self.hyper,
@@ -238,6 +243,14 @@ class _SystemReader:
 
     _declare_output = _declare_loss
 
+    def _declare_then(self, keyword: str, body: tuple[int, int]) -> None:
+        for arrow in ("<-", "←"):
+            sides = self.source.split(*body, arrow)
+            if len(sides) == 2:
+                self._declare_line(sides[0], sides[1], self.constraints)
+                return
+        raise self.source.fail(NotationError, self.source.strip(body)[0], "then_line")
+
     def _declare_label(self, _: str, body: tuple[int, int]) -> None:
         start, end = self.source.strip(body)
         match = LABEL.match(self.source.text[start:end])
@@ -264,12 +277,16 @@ class _SystemReader:
             match = LEFT_SIDE.match(self.source.text[start:end])
             if match:
                 self._declare_tensor(keyword, start, match, initial)
+            elif keyword == "input" and (match := CLASS_NUMBERS.match(self.source.text[start:end])):
+                self._declare_tensor(keyword, start, match, initial, self._index(start + match.start(3), match[3]))
             elif position > 0 and keyword in ("input", "target") and FACT_SIGN.search(self.source.text[start:end]):
                 self.facts.append((start, end))
             else:
                 raise self.source.fail(NotationError, start, "declaration_line", keyword=keyword)
 
-    def _declare_tensor(self, role: str, start: int, match: re.Match[str], initial: Initial | None) -> None:
+    def _declare_tensor(
+        self, role: str, start: int, match: re.Match[str], initial: Initial | None, classes: str | None = None
+    ) -> None:
         slots = self._slots_of(start + match.start(2), match[2])
         indices = tuple(s for s in slots if isinstance(s, str))
         if len(indices) != len(slots):
@@ -278,7 +295,11 @@ class _SystemReader:
             raise self.source.fail(ShapeError, start, "sample_axis_declared", index=self.scope.samples)
         if role in ("input", "target"):
             indices = (self.scope.samples, *indices)
-        self._new_tensor(start, Tensor(self._define(start, match[1]), role, indices, initial))
+        if classes is not None:
+            if classes == self.scope.samples:
+                raise self.source.fail(ShapeError, start, "sample_axis_declared", index=classes)
+            self.scope.indices.add(classes)
+        self._new_tensor(start, Tensor(self._define(start, match[1]), role, indices, initial, classes))
 
     def _slots_of(self, offset: int, text: str | None) -> tuple[Slot, ...]:
         if text is None:
@@ -314,9 +335,9 @@ class _SystemReader:
             self.source.check_tokens(start, end)
             raise self.source.fail(NotationError, start, "left_side")
         slots = self._slots_of(start + match.start(2), match[2])
-        if kind is self.updates:
+        if kind is not self.equations:
             given = None if match[2] is None else slots
-            self.updates.append(_Pending(self._index(start, match[1]), given, start, right))
+            kind.append(_Pending(self._index(start, match[1]), given, start, right))
             return
         name = self._define(start, match[1])
         if match[2] is None and (value := self._plain_number(right)) is not None:
@@ -355,7 +376,7 @@ class _SystemReader:
 
     def _keep_indices_apart(self) -> None:
         """A name is an index everywhere or nowhere, else its meaning would depend on the order of the lines."""
-        names = [*self.defined.items(), *((u.target, u.offset) for u in self.updates)]
+        names = [*self.defined.items(), *((u.target, u.offset) for u in (*self.updates, *self.constraints))]
         for name, offset in names:
             if name == self.scope.samples:
                 raise self.source.fail(NotationError, offset, "sample_axis_name", name=name)
@@ -427,7 +448,9 @@ class _SystemReader:
                 candidates = [t.name for t in self.scope.tensors.values() if t.role in ("parameter", "state")]
                 hint = near(pending.target, candidates)
                 raise self.source.fail(UnknownName, pending.offset, "update_of_unknown", name=pending.target, near=hint)
+            self.scope.in_rule = True
             value = self.scope.expression(*pending.right)
+            self.scope.in_rule = False
             self._fail_on_silent_sum(pending, sorted(free_indices(value) - {self.scope.samples}), ())
             return Update(Symbol(pending.target), value, place)
         if tensor.role not in ("parameter", "state"):
@@ -452,6 +475,13 @@ class _SystemReader:
         value = self.scope.expression(*pending.right)
         self._fail_on_silent_sum(pending, sorted(free_indices(value) - set(slots) - {self.scope.samples}), slots)
         return Update(Element(tensor.name, slots), value, place)
+
+    def _read_constraint(self, pending: _Pending) -> Update:
+        """A line that runs after its parameter's update, whichever rule made that."""
+        update = self._read_update(pending)
+        if isinstance(update.target, Symbol) or self.scope.tensors[update.target.tensor].role != "parameter":
+            raise self.source.fail(NotationError, pending.offset, "then_without_parameter", name=pending.target)
+        return update
 
     def _read_facts(self, piece: tuple[int, int]) -> list[Fact]:
         text = self.source.text[slice(*piece)]

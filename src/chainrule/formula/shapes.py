@@ -113,7 +113,7 @@ class Sizes:
         """Every expression of the system, left sides of updates included, with its place."""
         for equation in self.system.equations:
             yield equation.value, equation.place
-        for update in self.system.updates:
+        for update in (*self.system.updates, *self.system.constraints):
             yield update.target, update.place
             yield update.value, update.place
         for fact in self.system.facts:

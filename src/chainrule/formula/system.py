@@ -11,7 +11,20 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from chainrule.errors import Place
-from chainrule.formula.expr import Element, Expr, Number, Power, Size, Symbol, mul, sum_over, tensors
+from chainrule.formula.distributions import mean_of
+from chainrule.formula.expr import (
+    Element,
+    Expr,
+    Number,
+    Power,
+    Random,
+    Size,
+    Symbol,
+    mul,
+    sum_over,
+    tensors,
+    transform,
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +44,8 @@ class Initial:
 class Tensor:
     """A named quantity. `indices` include the sample axis, first, where the tensor has one.
 
-    Roles: input, target, label, parameter, state, computed. `classes` is the index whose values a label counts.
+    Roles: input, target, label, parameter, state, computed. `classes` is the index whose values a label, or an input of class
+    numbers, counts.
     """
 
     name: str
@@ -78,11 +92,13 @@ class Update:
 
 @dataclass(frozen=True)
 class System:
-    """Everything that a formula text says."""
+    """Everything that a formula text says. `predictions` are the equations that hold instead when predicting."""
 
     tensors: Mapping[str, Tensor]
     equations: tuple[Equation, ...]
+    predictions: tuple[Equation, ...] = ()
     updates: tuple[Update, ...] = ()
+    constraints: tuple[Update, ...] = ()  # each follows the update of its parameter
     facts: tuple[Fact, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
     hyper: Mapping[str, Fraction] = field(default_factory=dict)
@@ -98,6 +114,26 @@ class System:
     @property
     def parameters(self) -> list[Tensor]:
         return self.of_role("parameter")
+
+    @property
+    def has_phases(self) -> bool:
+        """Whether it predicts by other equations than those it is trained by."""
+        return bool(self.predictions) or any(isinstance(e.value, Random) for e in self.equations)
+
+    def at_prediction(self) -> System:
+        """The system that predicts: the lines `prediction …` hold, and a random quantity is its mean."""
+        if not self.has_phases:
+            return self
+        instead = {e.target.tensor: e for e in self.predictions}
+        equations = [instead.get(e.target.tensor, e) for e in self.equations]
+        means = {e.target.tensor: mean_of(e.value) for e in equations if isinstance(e.value, Random)}
+
+        def certain(node: Expr) -> Expr:
+            return means.get(node.tensor, node) if isinstance(node, Element) else node
+
+        values = [mean_of(e.value) if isinstance(e.value, Random) else transform(e.value, certain) for e in equations]
+        there = [replace(e, value=value) for e, value in zip(equations, values, strict=True)]
+        return replace(self, equations=tuple(_in_order(there)), predictions=())
 
     def equation_of(self, name: str) -> Equation | None:
         """The equation that defines a computed tensor."""
@@ -130,3 +166,14 @@ class System:
     def with_(self, **changes: object) -> System:
         """A copy with some fields replaced."""
         return replace(self, **changes)  # type: ignore[arg-type]  # dataclasses.replace checks the names
+
+
+def _in_order(equations: list[Equation]) -> list[Equation]:
+    """The equations with what one needs in front of it; what is in order stays as it is."""
+    waiting = {e.target.tensor: e for e in equations}
+    ordered: list[Equation] = []
+    while waiting:
+        free = next((e for e in waiting.values() if not waiting.keys() & set(tensors(e.value))), None)
+        assert free is not None, "the parser refuses lines that need each other"
+        ordered.append(waiting.pop(free.target.tensor))
+    return ordered

@@ -14,6 +14,7 @@ from chainrule.formula.expr import (
     Apply,
     Compare,
     Delta,
+    Draw,
     Element,
     Expr,
     Mul,
@@ -21,6 +22,7 @@ from chainrule.formula.expr import (
     Number,
     Position,
     Power,
+    Random,
     Reduction,
     Size,
     Slot,
@@ -112,6 +114,10 @@ class Printer:
                 return self._reduction(expr)
             case Normalized(kind, index, body):
                 return self._normalized(kind, index, body), ATOM
+            case Random(distribution, arguments, _, _):
+                return self._drawn_from(distribution, arguments), ATOM
+            case Draw():
+                return self._draw(expr)
         raise AssertionError(f"unknown node {type(expr).__name__}")
 
     def _terms(self, terms: Iterable[Expr]) -> list[str]:
@@ -160,6 +166,13 @@ class Printer:
 
     def _normalized(self, kind: str, index: str, body: Expr) -> str:
         return f"{kind}[{index_text(index)}]({self.text(body)})"
+
+    def _drawn_from(self, distribution: str, arguments: tuple[Expr, ...]) -> str:
+        return f"{distribution}({', '.join(self.text(a) for a in arguments)})"
+
+    def _draw(self, draw: Draw) -> tuple[str, int]:
+        """A number in [0, 1); no formula that a person types has one."""
+        return f"draw_{draw.number}_{draw.tensor}", ATOM
 
     def _product(self, factors: tuple[Expr, ...]) -> tuple[str, int]:
         means = means_in(factors)
@@ -240,6 +253,8 @@ def ordered(expr: Expr) -> Expr:
             return Reduction(kind, indices, parts[0])
         case Normalized(kind, index, _):
             return Normalized(kind, index, parts[0])
+        case Random(distribution, _, tensor, slots):
+            return Random(distribution, parts, tensor, slots)
     return expr
 
 
@@ -258,7 +273,15 @@ def equation_text(equation: Equation, samples: str = "n") -> str:
     left = printer.text(equation.target)
     if samples in equation.target.slots and samples not in free_indices(equation.value):
         left = Printer("").text(equation.target)  # nothing on the right says that this has a sample axis
+    if isinstance(equation.value, Random):
+        left = f"random {left}"
     return f"{left} = {printer.text(equation.value)}"
+
+
+def prediction_text(equation: Equation, samples: str = "n") -> str:
+    """A line that holds instead of the tensor's equation when predicting."""
+    printer = Printer(samples)
+    return f"prediction {printer.text(equation.target)} = {printer.text(equation.value)}"
 
 
 def update_text(update: Update, samples: str = "n") -> str:
@@ -300,7 +323,9 @@ def system_text(system: System) -> str:
     if system.output is not None:
         lines.append(f"output {system.output}")
     lines += [equation_text(e, system.samples) for e in system.equations]
+    lines += [prediction_text(e, system.samples) for e in system.predictions]
     lines += [f"{printer.text(u.target)} <- {printer.text(u.value)}" for u in system.updates]
+    lines += [f"then {printer.text(u.target)} <- {printer.text(u.value)}" for u in system.constraints]
     return "\n".join(lines) + "\n"
 
 
@@ -318,6 +343,8 @@ def _declaration(tensor: Tensor, system: System) -> str:
             initial = tensor.initial
             value = f" = {initial_text(initial)}" if initial and (initial.name or initial.values is not None) else ""
             return f"{tensor.role} {name}{value}"
+    if tensor.classes is not None:
+        name = f"{name} in {tensor.classes}"
     return ", ".join([f"{tensor.role} {name}", *(fact_text(f, system.samples) for f in _facts_of(tensor, system))])
 
 

@@ -36,7 +36,12 @@ LATEX_ACCENTS = {ACCENTS[word]: f"\\{word}" for word in ACCENTS} | {
     "\u030c": r"\check",
 }
 LATEX_SIGNS = {"<": "<", "<=": r"\le", ">": ">", ">=": r"\ge", "==": "=", "!=": r"\ne"}
-LATEX_FENCES = {"abs": (r"\lvert ", r" \rvert"), "floor": (r"\lfloor ", r" \rfloor")}
+LATEX_FENCES = {
+    "abs": (r"\lvert ", r" \rvert"),
+    "floor": (r"\lfloor ", r" \rfloor"),
+    "norm": (r"\lVert ", r" \rVert"),
+    "global_norm": (r"\lVert ", r" \rVert_{\text{all}}"),
+}
 # Between two letters that are set as text, one at a time.
 TEXT_SEAM = r"}\text{"
 LATEX_HAT = r"\hat"
@@ -167,7 +172,7 @@ class Latex(MathPrinter):
 
 
 UNICODE_SIGNS = {"<": "<", "<=": "≤", ">": ">", ">=": "≥", "==": "=", "!=": "≠"}
-UNICODE_FENCES = {"abs": ("|", "|"), "floor": ("⌊", "⌋")}
+UNICODE_FENCES = {"abs": ("|", "|"), "floor": ("⌊", "⌋"), "norm": ("‖", "‖"), "global_norm": ("‖", "‖_all")}
 SUBSCRIPTS = dict(zip("0123456789aehijklmnoprstuvxβγρφχ", "₀₁₂₃₄₅₆₇₈₉ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓᵦᵧᵨᵩᵪ", strict=True))
 SUPERSCRIPTS = dict(
     zip(

@@ -243,10 +243,11 @@ def choose_layouts(program: Program) -> Layouts:
         if gradient in home:
             home[gradient] = Layout(program.tensors[gradient].indices, home[parameter].column)
             copies.pop(gradient, None)
-    for state in (t for t in program.tensors.values() if t.role == "state"):
-        owner = _parameter_of(program, state.name)
+    changed = {i.out.tensor for i in program.update if isinstance(i, Map)}  # g <- …
+    for tensor in (t for t in program.tensors.values() if t.role == "state" or t.name in changed):
+        owner = _parameter_of(program, tensor.name)
         if owner is not None:
-            home[state.name] = Layout(state.indices, home[owner].column)
+            home[tensor.name] = Layout(tensor.indices, home[owner].column)
     return Layouts(home, copies)
 
 
@@ -293,7 +294,7 @@ def panel_column(product: Contract) -> int | None:
 
 
 def _parameter_of(program: Program, state: str) -> str | None:
-    """The parameter whose update reads a state, where both have the same indices in the same order."""
+    """The parameter whose update reads a state or a changed gradient with the same indices in the same order."""
     indices = program.tensors[state].indices
     readers = [i.out.tensor for i in program.update if isinstance(i, Update) and state in reads(i)]
     owners = {r for r in readers if program.tensors[r].role == "parameter" and program.tensors[r].indices == indices}

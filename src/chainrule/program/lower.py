@@ -8,6 +8,7 @@ product of three tensors is taken two at a time. Nothing here knows what a layer
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from chainrule.derivation.adjoint import Derivation
@@ -15,7 +16,9 @@ from chainrule.derivation.normalize import normalize
 from chainrule.errors import SettingError
 from chainrule.formula.expr import (
     MINUS_ONE,
+    TWO,
     Add,
+    Apply,
     Element,
     Expr,
     Mul,
@@ -37,6 +40,7 @@ from chainrule.formula.expr import (
     power,
     rebuild,
     replace_symbols,
+    square_root,
     substitute,
     subtract,
     sum_over,
@@ -47,7 +51,7 @@ from chainrule.formula.expr import (
 )
 from chainrule.formula.system import Equation, Initial, System, Tensor
 from chainrule.formula.system import Update as UpdateLine
-from chainrule.formula.text import equation_text, update_text
+from chainrule.formula.text import Printer, equation_text, update_text
 from chainrule.messages import say
 from chainrule.program.instructions import (
     ACCUMULATOR,
@@ -72,15 +76,17 @@ def lower_training(
     *,
     defaults: Mapping[str, Fraction] | None = None,
     metrics: Mapping[str, Expr] | None = None,
+    special: Mapping[str, Sequence[UpdateLine]] | None = None,
 ) -> Program:
     """One training step of `system`: forward, backward, and the updates of `rule` (the system's own lines go first).
 
-    `derivation` may be None where no update asks for a gradient (a perceptron's rule); `metrics` are watched.
+    `derivation` may be None where no update asks for a gradient (a perceptron's rule); `metrics` are watched;
+    `special` has the rules of parameters that do not follow `rule`: no lines for one that stays as it is.
     Raises: SettingError where a rule has no line for w.
     """
-    return _Lowerer(derivation.system if derivation else normalize(system).system, defaults or {}).training(
-        derivation, rule or _generic_lines(system), metrics or {}
-    )
+    lowerer = _Lowerer(derivation.system if derivation else normalize(system).system, defaults or {})
+    rules = {p.name: (special or {}).get(p.name, rule or _generic_lines(system)) for p in system.parameters}
+    return lowerer.training(derivation, rules, metrics or {})
 
 
 def lower_prediction(system: System, *, metrics: Mapping[str, Expr] | None = None, loss: bool = False) -> Program:
@@ -90,6 +96,17 @@ def lower_prediction(system: System, *, metrics: Mapping[str, Expr] | None = Non
 
 def _generic_lines(system: System) -> tuple[UpdateLine, ...]:
     return tuple(u for u in system.updates if isinstance(u.target, Symbol))
+
+
+@dataclass
+class _Ruled:
+    """A parameter on its way through its rule: the lines that are left, what g stands for, the rule's states."""
+
+    parameter: Tensor
+    lines: tuple[UpdateLine, ...]
+    gradient: str | None
+    states: dict[str, Element] = field(default_factory=dict)
+    norms: Mapping[object, Element] = field(default_factory=dict)  # of the next line: see _global_norms
 
 
 class _Lowerer:
@@ -106,19 +123,18 @@ class _Lowerer:
     # whole programs
 
     def training(
-        self, derivation: Derivation | None, rule: Sequence[UpdateLine], metrics: Mapping[str, Expr]
+        self, derivation: Derivation | None, rules: Mapping[str, Sequence[UpdateLine]], metrics: Mapping[str, Expr]
     ) -> Program:
         watched = self._forward(metrics, with_loss=True)
         forward = self._taken()
         gradients: Mapping[str, str] = {}
         if derivation is not None:
-            gradients = derivation.gradients
+            gradients = {name: g for name, g in derivation.gradients.items() if self._moves(name, rules)}
             for equation in derivation.backward:
                 self._declare(equation)
                 self.equation(equation)
         backward = self._taken()
-        for parameter in self.system.parameters:
-            self._update_lines(parameter, rule, gradients)
+        self._updates(rules, gradients)
         return self._program(forward, backward, self._taken(), watched, gradients)
 
     def prediction(self, metrics: Mapping[str, Expr], loss: bool) -> Program:
@@ -176,25 +192,88 @@ class _Lowerer:
 
     # update rules
 
-    def _update_lines(self, parameter: Tensor, rule: Sequence[UpdateLine], gradients: Mapping[str, str]) -> None:
-        own = [u for u in self.system.updates if isinstance(u.target, Element) and self._belongs(u, parameter)]
-        if own:
+    def _moves(self, parameter: str, rules: Mapping[str, Sequence[UpdateLine]]) -> bool:
+        """Whether anything changes a parameter."""
+        return bool(rules[parameter]) or bool(self._own_lines(self.tensors[parameter]))
+
+    def _own_lines(self, parameter: Tensor) -> list[UpdateLine]:
+        return [u for u in self.system.updates if isinstance(u.target, Element) and self._belongs(u, parameter)]
+
+    def _updates(self, rules: Mapping[str, Sequence[UpdateLine]], gradients: Mapping[str, str]) -> None:
+        """The lines of every parameter. One with a global norm waits until all have come as far."""
+        waiting: list[_Ruled] = []
+        for parameter in self.system.parameters:
+            own, rule = self._own_lines(parameter), rules[parameter.name]
+            if rule and not own and not any(u.target == Symbol(PARAMETER) for u in rule):
+                raise SettingError(say("program.rule_without_parameter", name=parameter.name))
+            ruled = self._ruled(parameter, () if own else tuple(rule), gradients.get(parameter.name))
             for line in own:
                 assert isinstance(line.target, Element)
-                self._update(line.target, self._fill(line.value, parameter, {}, gradients, line.target), line)
-            return
-        if not any(u.target == Symbol(PARAMETER) for u in rule):
-            raise SettingError(say("program.rule_without_parameter", name=parameter.name))
-        states: dict[str, Element] = {}
+                self._update(line.target, self._fill(line.value, ruled, line.target), line)
+            waiting.append(ruled)
+            self._run_rule(ruled)
+        while waiting := [r for r in waiting if r.lines]:
+            self._global_norms(waiting)
+            for ruled in waiting:
+                self._run_rule(ruled)
+
+    def _ruled(self, parameter: Tensor, rule: tuple[UpdateLine, ...], gradient: str | None) -> _Ruled:
+        ruled = _Ruled(parameter, rule, gradient)
         for line in rule:
             assert isinstance(line.target, Symbol)
             name = line.target.name
-            if name != PARAMETER and name not in states:
-                states[name] = self._state(name, parameter)
-        for line in rule:
+            if name not in (PARAMETER, GRADIENT) and name not in ruled.states:
+                ruled.states[name] = self._state(name, parameter)
+        return ruled
+
+    def _run_rule(self, ruled: _Ruled) -> None:
+        """Run a parameter's lines as far as the next global norm, and what must follow when they are done."""
+        while ruled.lines:
+            line = ruled.lines[0]
+            if any(_is_global_norm(n) and key(n) not in ruled.norms for n in walk(line.value)):
+                return
+            ruled.lines = ruled.lines[1:]
             assert isinstance(line.target, Symbol)
-            target = parameter.element if line.target.name == PARAMETER else states[line.target.name]
-            self._update(target, self._fill(line.value, parameter, states, gradients, parameter.element), line)
+            at = ruled.parameter.element
+            value, ruled.norms = self._fill(line.value, ruled, at), {}
+            if line.target.name == GRADIENT:
+                ruled.gradient = self._changed_gradient(ruled, value, line)
+            else:
+                self._update(at if line.target.name == PARAMETER else ruled.states[line.target.name], value, line)
+        for line in self.system.constraints:
+            if isinstance(line.target, Element) and line.target.tensor == ruled.parameter.name:
+                self._update(line.target, line.value, line)
+
+    def _changed_gradient(self, ruled: _Ruled, value: Expr, line: UpdateLine) -> str:
+        """g <- …: a tensor of its own, which the lines below read."""
+        name = fresh_name(f"{GRADIENT}_{ruled.parameter.name}", self.tensors)
+        out = Element(name, ruled.parameter.indices)
+        self.tensors[name] = Tensor(name, "computed", ruled.parameter.indices)
+        self.formula = update_text(replace(line, target=Symbol(name)), self.samples)
+        self.instructions.append(Map(out, self._scalars_out(self._temporaries(value, out)), self.formula))
+        return name
+
+    def _global_norms(self, waiting: Sequence[_Ruled]) -> None:
+        """Compute ‖·‖ over the entries of all these parameters, which their next line waits for."""
+        line = waiting[0].lines[0]
+        found: dict[object, Element] = {}
+        for node in walk(line.value):
+            if isinstance(node, Apply) and _is_global_norm(node) and key(node) not in found:
+                squares = [self._squares(self._fill(node.arguments[0], r, r.parameter.element)) for r in waiting]
+                out = Element(fresh_name("norm", self.tensors), ())
+                self.tensors[out.tensor] = Tensor(out.tensor, "computed", ())
+                self.formula = f"{out.tensor} = {Printer(self.samples).text(node)}"
+                value = self._temporaries(square_root(add(*squares)), out)
+                self.instructions.append(Map(out, self._scalars_out(value), self.formula))
+                found[key(node)] = out
+        for ruled in waiting:
+            ruled.norms = found
+
+    def _squares(self, value: Expr) -> Expr:
+        """The sum of the squares of all entries; the indices are primed, as the sum may stand among the same ones."""
+        own = sorted(free_indices(value))
+        inner = substitute(value, {i: i + "'" for i in own})
+        return sum_over([i + "'" for i in own], power(inner, TWO))
 
     def _belongs(self, line: UpdateLine, parameter: Tensor) -> bool:
         """Lines for states go with the first parameter whose own line reads them."""
@@ -217,21 +296,23 @@ class _Lowerer:
         self.tensors[full] = Tensor(full, "state", parameter.indices, Initial("zeros"))
         return Element(full, parameter.indices)
 
-    def _fill(
-        self,
-        value: Expr,
-        parameter: Tensor,
-        states: Mapping[str, Element],
-        gradients: Mapping[str, str],
-        at: Element,
-    ) -> Expr:
-        """w, g and the states of a rule as elements of this parameter's tensors."""
-        named: dict[str, Expr] = {PARAMETER: at, **states}
-        if parameter.name in gradients:
-            named[GRADIENT] = Element(gradients[parameter.name], at.slots)
+    def _fill(self, value: Expr, ruled: _Ruled, at: Element) -> Expr:
+        """w, g and the states of a rule as elements of this parameter's tensors; ‖·‖ written out."""
+        named: dict[str, Expr] = {PARAMETER: at, **ruled.states}
+        if ruled.gradient is not None:
+            named[GRADIENT] = Element(ruled.gradient, at.slots)
         elif GRADIENT in symbols(value) and GRADIENT not in self.defaults:
-            raise SettingError(say("program.no_gradient", name=parameter.name))
-        return replace_symbols(value, named)
+            raise SettingError(say("program.no_gradient", name=ruled.parameter.name))
+
+        def global_norm(node: Expr) -> Expr:
+            return ruled.norms[key(node)] if _is_global_norm(node) else node
+
+        def norm(node: Expr) -> Expr:
+            if isinstance(node, Apply) and node.function == "norm":
+                return square_root(self._squares(node.arguments[0]))
+            return node
+
+        return transform(replace_symbols(transform(value, global_norm), named), norm)
 
     def _update(self, target: Element, value: Expr, line: UpdateLine) -> None:
         if self.samples in free_indices(value):  # a quantity of a sample is averaged over the batch
@@ -440,6 +521,10 @@ class _Lowerer:
             name = f"c{len(self.scalars)}"
             self.scalars[key(value)] = (f"scalar {name}", value)
         return Symbol(self.scalars[key(value)][0])
+
+
+def _is_global_norm(node: Expr) -> bool:
+    return isinstance(node, Apply) and node.function == "global_norm"
 
 
 def _is_scalar(expr: Expr) -> bool:

@@ -75,7 +75,7 @@ class Lines:
         self.program, self.sizes = program, sizes
         self.lines = self._lines()
         self.names = self._names()
-        labels = [t.name for t in program.tensors.values() if t.role == "label"]
+        labels = [t.name for t in program.tensors.values() if t.classes is not None]
         self.printer = NumpyPrinter(self.names.of, self.size, labels, dtype)
         self.ahead = self._needed_for_output()
         self._put_in()

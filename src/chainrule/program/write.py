@@ -403,7 +403,7 @@ class _Writer:
         data = self._named_data()
         lines = ['if __name__ == "__main__":', "    if len(sys.argv) > 1:", "        data = np.load(sys.argv[1])"]
         for name, tensor in data:
-            kind = "int" if tensor.role == "label" else self.float
+            kind = "int" if tensor.classes is not None else self.float
             lines.append(f'        {name} = data["{tensor.name}"].astype({kind})')
         lines += ["    else:  # random numbers, to see it run", "        draw = np.random.default_rng(0)"]
         lines += [f"        {name} = {self._demonstration(tensor)}" for name, tensor in data]
@@ -419,8 +419,10 @@ class _Writer:
     def _demonstration(self, tensor: Tensor) -> str:
         rows = DEMONSTRATION_ROWS
         own = [i for i in tensor.indices if i != self.program.samples]
-        if tensor.role == "label":
-            return f"draw.integers({self._demonstration_size(str(tensor.classes))}, size={rows})"
+        if tensor.classes is not None:
+            size = ", ".join([str(rows), *(self._demonstration_size(i) for i in own)])
+            size = f"({size})" if own else size
+            return f"draw.integers({self._demonstration_size(str(tensor.classes))}, size={size})"
         if tensor.role == "target" and len(own) == 1:
             classes = self._demonstration_size(own[0])
             one_hot = f"np.eye({classes})[draw.integers({classes}, size={rows})]"
@@ -437,7 +439,7 @@ class _Writer:
         """The known size by its name; for an unknown one, a small number: 3 classes, 6 inputs."""
         if index in self.sizes:
             return self.size(index)
-        answers = [t for t in self.program.inputs if t.role != "input"]
+        answers = [t for t in self.program.inputs if t.role != "input" or index == t.classes]
         return "3" if any(index in t.indices or index == t.classes for t in answers) else "6"
 
 

@@ -5,18 +5,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from chainrule.derivation.pages.page import BECOMES, EQUALS, Block, Code, Heading, Inline, Page, Paged, Table
 from chainrule.formula.evaluate import Array
-from chainrule.formula.expr import Element, Symbol
+from chainrule.formula.expr import Symbol
 from chainrule.formula.system import Equation, Update
+from chainrule.formula.text import update_text
 from chainrule.messages import say
 from chainrule.program.instructions import Program, reads
+from chainrule.program.instructions import Update as Step
 from chainrule.program.interpret import run_events
+from chainrule.program.lower import GRADIENT
 from chainrule.program.numpy_lines import Line, Lines
 from chainrule.training.initial import starting_state
 from chainrule.training.vocabulary import Rule
@@ -85,7 +88,7 @@ def program_page(network: Network, program: Program, rule: Rule) -> ProgramPage:
     equations = {e.target.tensor: e for e in system.equations}
     if derivation is not None:
         equations |= {e.target.tensor: e for e in derivation.backward}
-    phases = {i.out.tensor: name for name in ("forward", "backward") for i in getattr(program, name)}
+    phases = {i.out.tensor: name for name in PHASES for i in getattr(program, name) if not isinstance(i, Step)}
     blocks: list[Block] = []
     for phase in PHASES:
         lines = [
@@ -99,7 +102,7 @@ def program_page(network: Network, program: Program, rule: Rule) -> ProgramPage:
 
 def _formula(line: Line, equations: Mapping[str, Equation], rule: Rule) -> Inline:
     """The equation of a line, as it stands in the derivation or in the update rule."""
-    if line.update:
+    if line.update or line.formula.startswith(f"{line.name} <-"):
         update = _update_of(line, rule)
         return (Code(line.formula),) if update is None else (update.target, BECOMES, update.value)
     equation = equations.get(line.name)
@@ -109,11 +112,10 @@ def _formula(line: Line, equations: Mapping[str, Equation], rule: Rule) -> Inlin
 
 
 def _update_of(line: Line, rule: Rule) -> Update | None:
-    """The rule's line that changes w, or the state of that name."""
-    wanted = line.formula.partition("<-")[0].strip()
+    """The rule's line that it came from."""
     for update in rule.lines:
-        target = update.target
-        name = target.name if isinstance(target, Symbol) else target.tensor if isinstance(target, Element) else ""
-        if name == wanted:
+        if update_text(update) == line.formula or (
+            update.target == Symbol(GRADIENT) and update_text(replace(update, target=Symbol(line.name))) == line.formula
+        ):
             return update
     return None
