@@ -21,6 +21,7 @@ from chainrule.kernels.products import LEFT_ENTRIES, PACKED
 from chainrule.kernels.schedule import ENTRIES, copy_name, schedule
 from chainrule.kernels.source import (
     BATCH,
+    EPOCH_STEPS,
     FIRST_NUMBER,
     FIRST_STEP,
     LAST_STEP,
@@ -119,7 +120,7 @@ class Predictor:
         if rows > CHUNK:
             self._many(step, rows)
         else:
-            step.numbers[:FIRST_NUMBER] = rows, batch, 0, 1
+            step.numbers[:FIRST_NUMBER] = rows, batch, 0, 1, 1
         address = step.address
         address[step.places[RESULT]] = result.__array_interface__["data"][0]
         for name, array in arrays.items():
@@ -138,7 +139,7 @@ class Predictor:
             self.table = np.tile(self.scalars, (count, 1))
             for other in self.steps.values():
                 self._point(other)
-        step.numbers[[ROWS, BATCH, FIRST_STEP, LAST_STEP]] = rows, CHUNK, 0, count
+        step.numbers[[ROWS, BATCH, FIRST_STEP, LAST_STEP, EPOCH_STEPS]] = rows, CHUNK, 0, count, count
 
     def _step(self, arrays: Mapping[str, Array], batch: int, threads: int) -> _Step:
         """The compiled step for these dtypes and densities, with room for a batch and a team."""

@@ -30,7 +30,7 @@ from chainrule.program.instructions import Contract, Program, reads
 from chainrule.program.passes import signs_of_results
 
 # Words of `number`; the sizes, strides and capacities that Module.numbers names follow.
-ROWS, BATCH, FIRST_STEP, LAST_STEP, FIRST_NUMBER = range(5)
+ROWS, BATCH, FIRST_STEP, LAST_STEP, EPOCH_STEPS, FIRST_NUMBER = range(6)
 # Memory that is no tensor's. Tensors' names have no spaces, so none is called so.
 ORDER, SUMS, RESULT, CLOCKS = "the order", "the sums", "the result", "the clocks"
 
@@ -233,8 +233,11 @@ class _ModuleWriter:
             add(1, f"clocks = {self._address(CLOCKS, 'int64')}")
             add(1, "begun = clock()")
         add(1, f"for s in range(number[{FIRST_STEP}], number[{LAST_STEP}]):")
-        add(2, f"batch_first = s * number[{BATCH}]")
-        add(2, f"{n} = least(number[{BATCH}], number[{ROWS}] - batch_first)")
+        # Several epochs may follow each other in one call, each with its own order of the rows.
+        add(2, f"round = s // number[{EPOCH_STEPS}]")
+        add(2, f"end = (round + 1) * number[{ROWS}]")
+        add(2, f"batch_first = round * number[{ROWS}] + (s - round * number[{EPOCH_STEPS}]) * number[{BATCH}]")
+        add(2, f"{n} = least(number[{BATCH}], end - batch_first)")
         # Whole tiles to each thread.
         add(2, f"tiles = ({n} + TILE_ROWS - 1) // TILE_ROWS")
         add(2, f"start = least({n}, tiles * thread // threads * TILE_ROWS)")
@@ -273,7 +276,7 @@ class _ModuleWriter:
                 name = sources[tensor.name]
                 n = names("size", program.samples)
                 arguments = ["thread", "threads", "start", "stop", n, *list_arguments(self.walks, name), source]
-                arguments += ["order", "batch_first", f"number[{ROWS}] - 1"]
+                arguments += ["order", "batch_first", "end - 1"]
                 self._add(2, f"{gather_name(self.walks, name)}({', '.join(arguments)})")
                 continue
             indices = [i for i in tensor.indices if i != program.samples]
@@ -331,7 +334,7 @@ class _ModuleWriter:
         if self.program.watched:
             self._add(2, "barrier(control, threads)")
             self._clock("waiting")
-        self._add(2, f"if watch(thread, s, {n}, control, sums{watched}) != 0:")
+        self._add(2, f"if watch(thread, s, round, {n}, control, sums{watched}) != 0:")
         self._add(3, "return s")
 
     def _watch_function(self) -> str:
@@ -344,7 +347,10 @@ class _ModuleWriter:
         if self._delivers():
             return ""
         watched = "".join(f", {self.names('tensor', name)}" for name in program.watched)
-        lines = [f"def watch(thread, s, samples, control, sums{watched}):", "    # loss and metrics of this step"]
+        lines = [
+            f"def watch(thread, s, round, samples, control, sums{watched}):",
+            "    # loss and metrics of this step",
+        ]
         others = [p for p, name in enumerate(program.watched) if name != program.loss]
         for position, name in enumerate(program.watched):
             if name == program.loss:
@@ -357,9 +363,10 @@ class _ModuleWriter:
         lines += ["    if thread != 0:", "        return 0"]
         for position in others:
             lines += self._total(position, program.watched[position])
-        lines += [f"    sums[{p}] += total_{p}" for p in range(len(program.watched))]
+        lines += [f"    place = round * {len(program.watched) + 1}"]
+        lines += [f"    sums[place + {p}] += total_{p}" for p in range(len(program.watched))]
         lines += [
-            f"    sums[{len(program.watched)}] += samples",
+            f"    sums[place + {len(program.watched)}] += samples",
             "    if load(control, STOP) != 0:",
             "        store(control, DECIDED, s + 1)",
             "    return 0",
