@@ -13,6 +13,8 @@ statements. The grammar:
     eta = 0.01                                   a hyper-parameter and its value
     f(a) = a / (1 + exp(-beta*a))                a scalar function
     h[j] = …                                     an equation
+    random m[j] = bernoulli(0.8)                 drawn anew at every step; also uniform(low, high), normal(mu, sigma)
+    prediction h[j] = …                          the equation of h that holds instead when predicting
     w[i] <- …, or v <- … and w <- …              updates of one parameter, or of every one (w, its gradient g)
     then w[i] <- …                               what follows the update of a parameter, such as a bound on its norm
 """
@@ -44,6 +46,7 @@ from chainrule.formula.expr import (
 )
 from chainrule.formula.expressions import EMPTY, MAX_INDICES, MAX_SIZE, RESERVED, Definition, Scope, Vocabulary, near
 from chainrule.formula.initial import read_initial
+from chainrule.formula.phases import check_predictions, read_prediction, read_random
 from chainrule.formula.source import MAX_CHARACTERS, MAX_DIGITS, NAME, Source, Statement
 from chainrule.formula.system import Equation, Fact, Initial, System, Tensor, Update
 from chainrule.messages import say
@@ -60,6 +63,7 @@ __all__ = [
 ]
 
 DECLARATIONS = ("size", "samples", "input", "target", "label", "parameter", "state", "loss", "output", "then")
+DECLARATIONS += ("random", "prediction")  # phases.py
 
 
 def parse_system(text: str, vocabulary: Vocabulary = EMPTY) -> System:
@@ -116,6 +120,7 @@ class _Pending:
     offset: int
     right: tuple[int, int]
     arguments: tuple[str, ...] = ()
+    random: bool = False
 
 
 class _SystemReader:
@@ -130,6 +135,7 @@ class _SystemReader:
         self.equations: list[_Pending] = []
         self.updates: list[_Pending] = []
         self.constraints: list[_Pending] = []
+        self.predictions: dict[str, _Pending] = {}
         self.facts: list[tuple[int, int]] = []
         self.chosen: dict[str, tuple[str, int]] = {}
         self.defined: dict[str, int] = {}  # every name of a tensor, a hyper-parameter, a function, and its offset
@@ -148,6 +154,7 @@ class _SystemReader:
         system = System(
             tensors=self._ordered_tensors(equations),
             equations=tuple(equations),
+            predictions=tuple(self._read_prediction(p) for p in self.predictions.values()),
             updates=tuple(self._read_update(u) for u in self.updates),
             constraints=tuple(self._read_constraint(u) for u in self.constraints),
             facts=tuple(f for piece in self.facts for f in self._read_facts(piece)),
@@ -156,7 +163,9 @@ class _SystemReader:
             samples=self.scope.samples,
             text=self.source.typed,
         )
-        return self._choose_loss_and_output(system)
+        system = self._choose_loss_and_output(system)
+        check_predictions(self.source, system, {n: p.offset for n, p in self.predictions.items()})
+        return system
 
     # first walk
 
@@ -250,6 +259,39 @@ class _SystemReader:
                 self._declare_line(sides[0], sides[1], self.constraints)
                 return
         raise self.source.fail(NotationError, self.source.strip(body)[0], "then_line")
+
+    def _declare_random(self, _: str, body: tuple[int, int]) -> None:
+        start, slots, right = self._sides("random_statement", body)
+        indices = tuple(s for s in slots if isinstance(s, str))
+        name = self._define(start, self.source.text[start : self._end_of_name(start)])
+        if len(indices) != len(slots):
+            raise self.source.fail(NotationError, start, "fixed_index_on_the_left", name=name)
+        if self.scope.samples in indices:
+            raise self.source.fail(ShapeError, start, "sample_axis_declared", index=self.scope.samples)
+        self._new_tensor(start, Tensor(name, "computed", (self.scope.samples, *indices)))
+        self.equations.append(_Pending(name, slots, start, right, random=True))
+
+    def _declare_prediction(self, _: str, body: tuple[int, int]) -> None:
+        start, slots, right = self._sides("prediction_statement", body)
+        name = self._index(start, self.source.text[start : self._end_of_name(start)])
+        if name in self.predictions:
+            line = self.source.place(self.predictions[name].offset).line
+            raise self.source.fail(NotationError, start, "defined_twice", name=name, line=line)
+        self.predictions[name] = _Pending(name, slots, start, right)
+
+    def _sides(self, otherwise: str, body: tuple[int, int]) -> tuple[int, tuple[Slot, ...], tuple[int, int]]:
+        """Where the left side begins, its slots, and the right side of `random m[j] = …` and `prediction h[j] = …`."""
+        sides = self.source.split(*body, "=")
+        start, end = self.source.strip(sides[0])
+        match = LEFT_SIDE.match(self.source.text[start:end])
+        if len(sides) != 2 or match is None:
+            raise self.source.fail(NotationError, start, otherwise)
+        return start, self._slots_of(start + match.start(2), match[2]), sides[1]
+
+    def _end_of_name(self, start: int) -> int:
+        match = re.compile(NAME).match(self.source.text, start)
+        assert match is not None
+        return match.end()
 
     def _declare_label(self, _: str, body: tuple[int, int]) -> None:
         start, end = self.source.strip(body)
@@ -376,7 +418,8 @@ class _SystemReader:
 
     def _keep_indices_apart(self) -> None:
         """A name is an index everywhere or nowhere, else its meaning would depend on the order of the lines."""
-        names = [*self.defined.items(), *((u.target, u.offset) for u in (*self.updates, *self.constraints))]
+        undefined = (*self.updates, *self.constraints, *self.predictions.values())
+        names = [*self.defined.items(), *((u.target, u.offset) for u in undefined)]
         for name, offset in names:
             if name == self.scope.samples:
                 raise self.source.fail(NotationError, offset, "sample_axis_name", name=name)
@@ -418,8 +461,10 @@ class _SystemReader:
         self.scope.functions[pending.target] = (pending.arguments, body)
 
     def _read_equation(self, pending: _Pending) -> Equation:
-        value = self.scope.expression(*pending.right)
         own = self.scope.tensors[pending.target]
+        if pending.random:
+            return Equation(own.element, read_random(self.scope, own, pending.right, self.hyper), own.place)
+        value = self.scope.expression(*pending.right)
         samples = self.scope.samples
         free = free_indices(value)
         indices = own.indices
@@ -428,6 +473,9 @@ class _SystemReader:
             self.scope.tensors[own.name] = replace(own, indices=indices)
         self._fail_on_silent_sum(pending, sorted(free - set(indices)), [i for i in own.indices if i != samples])
         return Equation(Element(own.name, indices), value, own.place)
+
+    def _read_prediction(self, pending: _Pending) -> Equation:
+        return read_prediction(self.scope, pending.target, pending.offset, pending.slots or (), pending.right)
 
     def _fail_on_silent_sum(self, pending: _Pending, loose: list[str], left: Iterable[Slot]) -> None:
         if loose:

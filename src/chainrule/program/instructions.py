@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from chainrule.formula.expr import Element, Expr, Reduction, mul, tensors
+from chainrule.formula.expr import Draw, Element, Expr, Reduction, mul, tensors, walk
 from chainrule.formula.system import Tensor
 
 ACCUMULATOR = "∑"  # U+2211, which no formula can name: the parser reads it as Σ
@@ -132,6 +132,17 @@ class Program:
         """What lives from step to step: parameters, then states."""
         roles = ("parameter", "state")
         return [t for role in roles for t in self.tensors.values() if t.role == role]
+
+    @property
+    def draws(self) -> dict[str, int]:
+        """The quantities that are drawn at random, and how many numbers in [0, 1) an entry of each takes."""
+        found: dict[str, int] = {}
+        for instruction in self:
+            if isinstance(instruction, Map):
+                for node in walk(instruction.value):
+                    if isinstance(node, Draw):
+                        found[node.tensor] = max(found.get(node.tensor, 0), node.number + 1)
+        return found
 
     @property
     def computed(self) -> list[Tensor]:

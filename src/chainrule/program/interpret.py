@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.formula.distributions import key_name, keys
 from chainrule.formula.evaluate import Array, evaluate
 from chainrule.formula.expr import Element, Reduction
 from chainrule.program.instructions import ACCUMULATOR, Contract, Instruction, Map, Program, Reduce, Update
@@ -21,6 +22,11 @@ def scalar_values(program: Program, sizes: Mapping[str, int], hyper: Mapping[str
     for name, value in program.scalars:
         values[name] = float(evaluate(value, {}, sizes=sizes, scalars=values))
     return values
+
+
+def keys_of_draws(program: Program, seed: int, steps: Array) -> dict[str, Array]:
+    """The keys of the random quantities at steps of these numbers, by the name among a step's arrays: (steps, draws)."""
+    return {key_name(name): keys(name, numbers, seed, steps) for name, numbers in program.draws.items()}
 
 
 def run(

@@ -14,6 +14,7 @@ from fractions import Fraction
 from chainrule.derivation.adjoint import Derivation
 from chainrule.derivation.normalize import normalize
 from chainrule.errors import SettingError
+from chainrule.formula.distributions import formula_of
 from chainrule.formula.expr import (
     MINUS_ONE,
     TWO,
@@ -25,6 +26,7 @@ from chainrule.formula.expr import (
     Normalized,
     Number,
     Position,
+    Random,
     Reduction,
     Size,
     Symbol,
@@ -90,8 +92,11 @@ def lower_training(
 
 
 def lower_prediction(system: System, *, metrics: Mapping[str, Expr] | None = None, loss: bool = False) -> Program:
-    """The forward pass as far as the output (and the loss and metrics, where asked for) needs it."""
-    return _Lowerer(normalize(system).system, {}).prediction(metrics or {}, loss)
+    """The forward pass as far as the output (and the loss and metrics, where asked for) needs it.
+
+    It is the system's other phase: the lines `prediction …` hold, and random quantities are their means.
+    """
+    return _Lowerer(normalize(system.at_prediction()).system, {}).prediction(metrics or {}, loss)
 
 
 def _generic_lines(system: System) -> tuple[UpdateLine, ...]:
@@ -216,6 +221,9 @@ class _Lowerer:
             self._global_norms(waiting)
             for ruled in waiting:
                 self._run_rule(ruled)
+        for line in self.system.updates:
+            if isinstance(line.target, Element) and not any(self._belongs(line, p) for p in self.system.parameters):
+                self._update(line.target, line.value, line)  # a moving average, which no parameter's line reads
 
     def _ruled(self, parameter: Tensor, rule: tuple[UpdateLine, ...], gradient: str | None) -> _Ruled:
         ruled = _Ruled(parameter, rule, gradient)
@@ -332,7 +340,8 @@ class _Lowerer:
     def equation(self, equation: Equation) -> None:
         """Append the instructions of one equation."""
         self.formula = equation_text(equation, self.samples)
-        self._assign(equation.target, equation.value)
+        value = equation.value
+        self._assign(equation.target, formula_of(value) if isinstance(value, Random) else value)
 
     def _assign(self, target: Element, value: Expr) -> None:
         value = self._without_normalized(value, target)
