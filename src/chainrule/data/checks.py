@@ -107,6 +107,26 @@ def as_classes(name: str, value: object, classes: int) -> Array:
     return array.astype(np.int64)
 
 
+def as_class_numbers(name: str, array: Array, classes: int, index: str) -> Array:
+    """An array of any shape that counts the values of `index`, 0 … classes - 1, as int64.
+
+    Raises: DataError, naming the first entry that is no class.
+    Example:
+    >>> as_class_numbers("c", np.array([[2.0, 0.0]]), 3, "v").tolist()
+    [[2, 0]]
+    """
+    good = (array >= 0) & (array < classes)
+    if array.dtype.kind == "f":
+        good &= array == np.floor(array)
+    if not good.all():
+        first = tuple(int(p) for p in np.argwhere(~good)[0])
+        place = ", ".join(map(str, first))
+        raise DataError(
+            say("categories.not_a_class", name=name, came=array[first], place=place, last=classes - 1, index=index)
+        )
+    return array.astype(np.int64, copy=False)
+
+
 def one_hot(labels: Array, classes: int) -> Array:
     """Rows with a 1 in the column of the label: (N,) → (N, classes), uint8.
 

@@ -4,7 +4,7 @@ What is drawn, in float64:
 
     inputs, targets   in (0, 1); where a declared fact wants something else, what that fact wants: divided by its sum
                       for sum[k](t[k]) = 1, else one-hot, signs, 0 and 1, or normal numbers, whichever satisfies it
-    labels            whole numbers below the number of classes
+    class numbers     whole numbers below the number of classes: labels, and inputs such as c in v
     parameters        in (-1, 1), narrower for large ones, as wide sums would saturate softmax and sigmoid; in (0, 1)
                       where the loss is not finite else (a logarithm of a weight)
     states            in (0, 1), as mean squares are positive
@@ -111,9 +111,10 @@ def draw_arrays(
 def draw_data(system: System, sizes: Mapping[str, int], rng: np.random.Generator) -> dict[str, Array]:
     """Inputs, targets and labels alone; `sizes` includes the samples. Raises: DataError, naming the fact."""
     arrays: dict[str, Array] = {}
-    for tensor in system.of_role("label"):
+    given = system.of_role("input", "target", "label")
+    for tensor in (t for t in given if t.classes is not None):
         arrays[tensor.name] = rng.integers(0, sizes[str(tensor.classes)], _shape(tensor, sizes))
-    given = system.of_role("input", "target")
+    given = [t for t in given if t.classes is None]
     facts = [f for f in system.facts if _names(f) <= {t.name for t in given} | set(arrays) and _names(f)]
     for group in _groups(given, facts):
         own = [f for f in facts if _names(f) & {t.name for t in group}]

@@ -1,7 +1,8 @@
 """A user's arrays → the inputs, targets and labels of a System: shapes, one-hot targets, declared facts.
 
 What is accepted: arrays or lists with one row a sample; images for a flat input (28×28 for x[i]); class numbers for a
-target t[k]; one row alone where a single sample is meant; a mapping from name to array for several inputs.
+target t[k]; one row alone where a single sample is meant; a mapping from name to array for several inputs; a sparse
+table of SciPy's for an input, which stays one.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.data.checks import as_classes, as_numbers, one_hot, same_length
+from chainrule.data.checks import as_class_numbers, as_classes, as_numbers, one_hot, same_length
+from chainrule.data.sparse import SparseRows, as_sparse, is_sparse
 from chainrule.errors import DataError
 from chainrule.formula.evaluate import Array, evaluate
 from chainrule.formula.expr import free_indices, tensors
-from chainrule.formula.shapes import Sizes
+from chainrule.formula.shapes import MAX_ENTRIES, Sizes
 from chainrule.formula.system import Fact, System, Tensor
 from chainrule.formula.text import fact_text
 from chainrule.messages import say
@@ -34,21 +36,85 @@ def bind(
     """
     wanted = system.of_role(*roles)
     given = _by_name(system, wanted, data, named)
-    arrays: dict[str, Array] = {}
+    arrays: dict[str, Any] = {}
     for tensor in wanted:
         if tensor.name not in given:
             raise DataError(say("training.missing_data", name=tensor.name, wanted=", ".join(t.name for t in wanted)))
     alone = _one_sample_alone(system, given)
+    counts = _class_counts(sizes, wanted, given)
     for tensor in wanted:
         value = given[tensor.name]
         if alone and tensor.role == "target" and len(tensor.indices) == 2 and _dimensions(value) in (0, 1):
             value = [value]  # its one row or class, not as many class numbers
-        arrays[tensor.name] = _one(system, sizes, tensor, value)
+        if tensor.role == "input" and tensor.classes is not None:
+            arrays[tensor.name] = _class_numbers(system, sizes, tensor, value, counts[tensor.classes])
+        elif tensor.role == "input" and len(tensor.indices) > 1 and is_sparse(value):
+            arrays[tensor.name] = _sparse(system, sizes, tensor, value)
+        else:
+            arrays[tensor.name] = _one(system, sizes, tensor, _dense(tensor.name, value))
     if arrays:
         same_length(arrays)
     for fact in system.facts:
-        _check_fact(fact, arrays, system)
+        _check_fact(fact, arrays, system, sizes.known)
     return arrays
+
+
+def _class_counts(sizes: Sizes, wanted: Sequence[Tensor], given: Mapping[str, object]) -> dict[str, int]:
+    """The size of every index that inputs count the values of: as it is known, else from the largest number.
+
+    Two inputs over one index, a pair of words say, learn it together.
+    """
+    counts: dict[str, int] = {}
+    for tensor in wanted:
+        if tensor.classes is None:
+            continue
+        if tensor.classes in sizes.known:
+            counts[tensor.classes] = sizes.known[tensor.classes]
+        else:
+            array = as_numbers(tensor.name, _dense(tensor.name, given[tensor.name]), None)
+            most = int(min(float(array.max()), MAX_ENTRIES)) + 1  # what is too large for a tensor fails there
+            counts[tensor.classes] = max(most, 1, counts.get(tensor.classes, 0))
+    return counts
+
+
+def _class_numbers(system: System, sizes: Sizes, tensor: Tensor, value: object, count: int) -> Array:
+    """An input of class numbers: (N,) for c, (N, L) for c[l], as int64."""
+    own = [i for i in tensor.indices if i != system.samples]
+    array = as_numbers(tensor.name, _dense(tensor.name, value), None)
+    array = _rows(tensor.name, array, own, [sizes.known.get(i) for i in own])
+    numbers = as_class_numbers(tensor.name, array, count, str(tensor.classes))
+    sizes.learn(str(tensor.classes), count, say("training.from_data", name=tensor.name))
+    sizes.learn_shape(tensor, array.shape[1:], say("training.from_data", name=tensor.name))
+    return numbers
+
+
+def _sparse(system: System, sizes: Sizes, tensor: Tensor, value: object) -> SparseRows:
+    """A sparse table for an input: one column for each of its entries."""
+    rows = as_sparse(tensor.name, value)
+    own = [i for i in tensor.indices if i != system.samples]
+    known = [sizes.known.get(i) for i in own]
+    if len(own) == 1:
+        known = [rows.width if known[0] is None else known[0]]
+    if None in known or math.prod(k for k in known if k is not None) != rows.width:
+        shape = "(N, " + "·".join(str(k if k is not None else i) for i, k in zip(own, known, strict=True)) + ")"
+        raise DataError(say("training.wrong_shape", name=tensor.name, came=rows.shape, wanted=shape))
+    sizes.learn_shape(tensor, tuple(k or 0 for k in known), say("training.from_data", name=tensor.name))
+    return rows
+
+
+def _dense(name: str, value: object) -> object:
+    """A sparse table where an array is wanted: as one."""
+    return np.asarray(as_sparse(name, value)) if is_sparse(value) else value
+
+
+def as_dense(arrays: Mapping[str, Array], system: System, sizes: Mapping[str, int]) -> dict[str, Array]:
+    """Sparse tables as arrays in the shape of their tensors. Raises: DataError where one is too large for that."""
+    dense = dict(arrays)
+    for name, array in arrays.items():
+        if isinstance(array, SparseRows):
+            shape = [sizes[i] for i in system.tensors[name].indices if i != system.samples]
+            dense[name] = np.asarray(array).reshape(-1, *shape)
+    return dense
 
 
 def _one_sample_alone(system: System, given: Mapping[str, object]) -> bool:
@@ -130,13 +196,15 @@ def _rows(name: str, array: Array, own: Sequence[str], known: Sequence[int | Non
     return array
 
 
-def _check_fact(fact: Fact, arrays: Mapping[str, Array], system: System) -> None:
+def _check_fact(fact: Fact, arrays: Mapping[str, Any], system: System, sizes: Mapping[str, int]) -> None:
     names = {*tensors(fact.left), *tensors(fact.right)}
     if not names or not names <= set(arrays):
         return
     rows = len(next(iter(arrays[n] for n in names)))
-    for start in range(0, rows, FACT_CHUNK):
-        part = {n: _wide(arrays[n][start : start + FACT_CHUNK]) for n in names}
+    chunk = min([FACT_CHUNK, *(a.chunk_rows() for n in names if isinstance(a := arrays[n], SparseRows))])
+    for start in range(0, rows, chunk):
+        part = as_dense({n: arrays[n][start : start + chunk] for n in names}, system, sizes)
+        part = {n: _wide(a) for n, a in part.items()}
         left, right = (_side(e, part, system) for e in (fact.left, fact.right))
         good = np.asarray(_holds(fact.operator, left, right))
         if not good.all():

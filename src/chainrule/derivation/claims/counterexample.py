@@ -163,7 +163,7 @@ class _Search:
         """What a tensor may hold, the simplest first; what a declared fact forbids is left out."""
         shape = tuple(self.sizes[i] for i in tensor.indices)
         count = int(np.prod(shape))
-        if tensor.role == "label":
+        if tensor.classes is not None:
             classes = self.sizes[str(tensor.classes)]
             return [np.full(shape, c) for c in range(min(classes, 3))]
         found = [np.full(shape, v) for v in VALUES]
