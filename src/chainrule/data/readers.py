@@ -87,6 +87,29 @@ def _image(path: Path) -> Array:
         raise _bad(path, "not_an_image") from None
 
 
+def read_arrays(path: Path) -> dict[str, Array]:
+    """Every array of an .npz file by name; of an .npy file the one it holds, named x. Raises: FileError, one line."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise _bad(path, "not_a_file")
+        with open(path, "rb") as file:
+            if file.read(2) != b"PK":
+                return {"x": np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))}
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                if sum(member.file_size for member in archive.zip.infolist()) > MAX_BYTES:
+                    raise _bad(path, "file_too_large", limit=MAX_BYTES)
+                return {name: archive[name] for name in archive.files}
+    except FileError:
+        raise
+    except FileNotFoundError:
+        raise _bad(path, "no_file") from None
+    except Exception as error:  # noqa: BLE001 (as in _numpy)
+        if isinstance(error, OSError) and error.errno is not None:
+            raise _bad(path, "cannot_read", reason=error.strerror) from None
+        raise _bad(path, "not_numbers_file") from None
+
+
 def _numpy(path: Path) -> Array:
     """An .npy file is memory-mapped, an archive's array is unpacked; which of both it is, the content says."""
     try:
