@@ -37,7 +37,7 @@ from chainrule.program.interpret import run
 from chainrule.program.lower import lower_prediction, lower_training
 from chainrule.training.bind import bind
 from chainrule.training.initial import initial_values
-from chainrule.training.vocabulary import Rule, accuracy_of, hyper_name, update_rule, vocabulary
+from chainrule.training.vocabulary import Rule, hyper_name, update_rule, vocabulary
 from chainrule.training.watch import History
 
 if TYPE_CHECKING:
@@ -240,13 +240,9 @@ class Network:
 
     def metrics(self, arrays: Mapping[str, Array]) -> dict[str, Expr]:
         """What is reported beside the loss: the accuracy, where targets are classes."""
-        targets = self.system.of_role("target")
-        classes = bool(targets) and _one_hot(arrays.get(targets[0].name))
-        binary = bool(targets) and _zero_one(arrays.get(targets[0].name))
-        if targets and not classes and not binary:
-            return {}
-        found = accuracy_of(self.system, classes=classes)
-        return {} if found is None else {found[0]: found[1]}
+        from chainrule.training.metrics import measures
+
+        return {n: e for m in measures(self, None, arrays) for n, e in m.sums.items()}
 
     def gradients(self, *data: object, **named: object) -> dict[str, Array]:
         """∂E/∂w of the batch's loss for every parameter: name → array in the shape of the formula."""
@@ -447,18 +443,6 @@ class Network:
             for p in self.system.parameters
         )
         return f"<Network {shapes or '–'}; loss {self.system.loss}, output {self.system.output}, {self.dtype}>"
-
-
-def _one_hot(target: Array | None) -> bool:
-    """Whether every row has one 1 and else 0; a few thousand rows decide."""
-    if target is None or target.ndim != 2 or target.shape[1] < 2:
-        return False
-    some = np.asarray(target[:4096])
-    return bool(np.isin(some, (0, 1)).all() and (some.sum(axis=1) == 1).all())
-
-
-def _zero_one(target: Array | None) -> bool:
-    return target is not None and bool(np.isin(np.asarray(target[:4096]), (0, 1)).all())
 
 
 def load(path: str | Path) -> Network:

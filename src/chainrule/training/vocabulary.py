@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
 
 from chainrule.errors import SettingError
-from chainrule.formula.expr import Expr, Reduction, substitute, transform
+from chainrule.formula.expr import Expr
 from chainrule.formula.parse import Definition, Vocabulary, near, parse_expression, parse_system
-from chainrule.formula.system import System, Update
-from chainrule.library import ACTIVATIONS, INITIALIZERS, METRICS, OPTION_ALIASES, SCHEDULES, UPDATES, find
+from chainrule.formula.system import Update
+from chainrule.library import ACTIVATIONS, INITIALIZERS, OPTION_ALIASES, SCHEDULES, UPDATES, find
 from chainrule.messages import say
 
 
@@ -31,11 +30,15 @@ def vocabulary() -> Vocabulary:
 
 @dataclass(frozen=True)
 class Rule:
-    """An update rule ready for lowering: its lines, and the values of its hyper-parameters."""
+    """An update rule ready for lowering: its lines, and the values of its hyper-parameters.
+
+    `special` has the lines of parameters that follow others: none for one that stays as it is.
+    """
 
     name: str
     lines: tuple[Update, ...]
     defaults: Mapping[str, Fraction]
+    special: Mapping[str, tuple[Update, ...]] = field(default_factory=dict)
 
 
 def update_rule(name_or_text: str) -> Rule:
@@ -72,40 +75,3 @@ def hyper_name(name: str, known: Mapping[str, object]) -> str:
             return candidate
     names = ", ".join(known) or "–"
     raise SettingError(say("training.unknown_hyper", name=name, known=names, near=near(name, known)))
-
-
-def accuracy_of(system: System, *, classes: bool) -> tuple[str, Expr] | None:
-    """The accuracy of a system's output as a formula of one sample, or None where no row of METRICS fits it.
-
-    `classes` says that the targets are one-hot; without it a scalar or elementwise target counts as 0 or 1.
-    """
-    if system.output is None:
-        return None
-    output = system.tensors[system.output]
-    own = [i for i in output.indices if i != system.samples]
-    labels, targets = system.of_role("label"), system.of_role("target")
-    if system.samples not in output.indices or len(own) > 1:
-        return None
-    names = {"p": output.name}
-    if labels and own and labels[0].classes == own[0]:
-        row, names["y"] = METRICS["label_accuracy"], labels[0].name
-    elif targets and targets[0].indices == output.indices:
-        row, names["t"] = METRICS["accuracy" if classes and own else "binary_accuracy"], targets[0].name
-    else:
-        return None
-    text = row.formula if own else row.formula.replace("mean[k]", "").replace("[k]", "")
-    return "accuracy", _renamed(text, names, own[0] if own else "k", system)
-
-
-def _renamed(text: str, names: Mapping[str, str], index: str, system: System) -> Expr:
-    swap = {**names, "k": index, "l": index + "_other"}
-    text = re.sub(r"[^\W\d]\w*", lambda m: swap.get(m[0], m[0]), text)
-    expr = parse_expression(text, system.tensors, vocabulary(), system.samples)
-
-    def rename(node: Expr) -> Expr:
-        # The second bound index runs over the same classes: k', which has the size of k.
-        if isinstance(node, Reduction) and node.indices == (index + "_other",):
-            return Reduction(node.kind, (index + "'",), substitute(node.body, {index + "_other": index + "'"}))
-        return node
-
-    return transform(expr, rename)
