@@ -2,6 +2,7 @@
 
 numbers   F(x) float64(x) int64(x)  select(condition, yes, no)  least(a, b)  exp log tanh … (scalars.py)
 memory    F_at(address) uint8_at …  at(pointer, i)  stack(count) stack_int64(count)  prefetch(pointer, i)
+random    draw(key, row, place)  draw_lanes(key, row, place)
 vectors   vector(p, i)  put(p, i, v)  spread(x)  lanes_from(i)  first_lanes(count)  sum_lanes max_lanes min_lanes
 products  tile(…) (tile.py)  walk_list(wide, …) put_pair(pairs, e, place, value) (sparse.py)
 threads   barrier load store (threads.py)  clock()
@@ -14,6 +15,7 @@ from typing import Any
 
 from llvmlite import ir
 
+from chainrule.formula.distributions import BITS, GAMMA, MULTIPLIERS, ROW_SHIFT, SHIFTS
 from chainrule.kernels import scalars, sparse, threads, tile
 from chainrule.kernels.host import ITEM_BYTES, TileShape
 from chainrule.kernels.translate import BOOL, FLOAT64, INT, Builtin, FunctionTranslator
@@ -38,6 +40,7 @@ def make_builtins(dtype: str, shape: TileShape) -> dict[str, Builtin]:
         made[name] = _scalar(build, dtype)
     made |= {"select": _select, "least": _least, "at": _at, "stack": _stack, "stack_int64": _stack_int64}
     made |= {"vector": _vector, "put": _put, "spread": _spread}
+    made |= {"draw": _draw(dtype), "draw_lanes": _draw_lanes(dtype)}
     made |= {"lanes_from": _lanes_from, "first_lanes": _first_lanes}
     made |= {
         "sum_lanes": _across("fadd"),
@@ -165,6 +168,65 @@ def _first_lanes(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value:
     """`first_lanes(count)`: true in the first `count` lanes."""
     count = t.splat(t.builder.trunc(_least(t, [arguments[0], INT(t.lanes)]), INT32))
     return t.builder.icmp_signed("<", ir.VectorType(INT32, t.lanes)(list(range(t.lanes))), count)
+
+
+# random numbers
+
+
+def _draw(dtype: str) -> Builtin:
+    """`draw(key, row, place)`: the number in [0, 1) of a place in a row: see formula/distributions.py."""
+
+    def generate(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value:
+        return _even(t, _first_word(t, arguments), dtype)
+
+    return generate
+
+
+def _draw_lanes(dtype: str) -> Builtin:
+    """`draw_lanes(key, row, place)`: those of this place and the ones behind it."""
+
+    def generate(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value:
+        # One product for all lanes: γ(c + l) = γc + γl.
+        behind = ir.VectorType(INT, t.lanes)([_signed(n * GAMMA) for n in range(t.lanes)])
+        return _even(t, t.builder.add(t.splat(_first_word(t, arguments)), behind), dtype)
+
+    return generate
+
+
+def _first_word(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value:
+    """key + γ·counter; whole numbers of 64 bits wrap around."""
+    key, row, place = map(_whole, arguments)
+    counter = t.builder.add(t.builder.add(t.builder.shl(row, INT(ROW_SHIFT)), place), INT(1))
+    return t.builder.add(key, t.builder.mul(counter, INT(_signed(GAMMA))))
+
+
+def _even(t: FunctionTranslator, words: ir.Value, dtype: str) -> ir.Value:
+    """The mixed words, and of each its first bits as a number in [0, 1)."""
+    builder, kind = t.builder, words.type
+
+    def each(number: int) -> ir.Constant:
+        return kind([_signed(number)] * kind.count) if isinstance(kind, ir.VectorType) else kind(_signed(number))
+
+    for shift, multiplier in zip(SHIFTS, MULTIPLIERS, strict=False):
+        words = builder.mul(builder.xor(words, builder.lshr(words, each(shift))), each(multiplier))
+    words = builder.xor(words, builder.lshr(words, each(SHIFTS[-1])))
+    bits = BITS[dtype]
+    words = builder.lshr(words, each(64 - bits))
+    number = t.vector if isinstance(kind, ir.VectorType) else t.number
+    if dtype == "float32":  # by way of 32 bits, of which every machine can make floating-point numbers
+        words = builder.trunc(words, ir.VectorType(INT32, kind.count) if isinstance(kind, ir.VectorType) else INT32)
+        return builder.fmul(builder.sitofp(words, number), _like(number, 2.0**-bits))
+    return builder.fmul(builder.uitofp(words, number), _like(number, 2.0**-bits))
+
+
+def _like(kind: ir.Type, number: float) -> ir.Constant:
+    return kind([number] * kind.count) if isinstance(kind, ir.VectorType) else kind(number)
+
+
+def _signed(word: int) -> int:
+    """The same 64 bits as LLVM's constants are written."""
+    word %= 2**64
+    return word - 2**64 if word >= 2**63 else word
 
 
 def _across(combine: Any) -> Builtin:

@@ -19,6 +19,7 @@ from chainrule.formula.expr import (
     Apply,
     Compare,
     Delta,
+    Draw,
     Element,
     Expr,
     Mul,
@@ -34,6 +35,7 @@ from chainrule.formula.expr import (
     elements,
     scaled,
     split_coefficient,
+    walk,
 )
 from chainrule.kernels.layout import Layout
 from chainrule.kernels.schedule import Layouts
@@ -44,8 +46,8 @@ SCALAR_NAMES = {"max": "maximum", "min": "minimum"}
 _WORDS = """
     DECIDED F FAILED F_at INFINITY LANES LINE PANEL PROGRESS STOP TILE_ROWS WALK_PANELS abs acc acc_2 address
     ahead at b barrier batch batch_first begun block blocks c capacity chunk chunks clock clocks column control
-    cos count counts decided deliver e end epoch erf exp expm1 first first_lanes float32_at float64 float64_at floor found g
-    gather int32_at int64 int64_at kernel lane lanes lanes_from last last_row least left length load log log1p
+    cos count counts decided deliver draw draw_lanes e end epoch erf exp expm1 first first_lanes float32_at float64 float64_at floor found g
+    gather int32_at int64 int64_at kernel keys lane lanes lanes_from last last_row least left length load log log1p
     math max max_lanes maximum min min_lanes minimum n now number order out p pack packs pairs panel panels
     place power prefetch put put_pair q r range relu result round row row_start row_stop rows s same samples scalar
     select sigmoid sign sin slot softplus source spread sqrt stack stack_int64 start step stop store sum_lanes
@@ -66,7 +68,7 @@ class Names:
         self._taken: set[str] = set(TAKEN)
 
     def __call__(self, kind: str, name: str) -> str:
-        """`kind` is "tensor", "index", "size", "stride" or "scalar"."""
+        """`kind` is "tensor", "index", "size", "stride", "scalar" or "key"."""
         if (kind, name) not in self._given:
             wanted = re.sub(r"\W", "_", name.replace("'", "_p").replace("∑", "sum"))
             if not wanted.isascii():
@@ -75,7 +77,12 @@ class Names:
                 wanted = "_" + wanted
             if _OWN.fullmatch(wanted):
                 wanted = f"_{wanted}_"  # out of reach of every pattern, whether it says how names begin or end
-            wanted = {"size": f"size_{wanted}", "stride": f"stride_{wanted}", "index": f"{wanted}_"}.get(kind, wanted)
+            wanted = {
+                "size": f"size_{wanted}",
+                "stride": f"stride_{wanted}",
+                "index": f"{wanted}_",
+                "key": f"key_{wanted}",
+            }.get(kind, wanted)
             result, number = wanted, 2
             while result in self._taken or keyword.iskeyword(result):
                 result, number = f"{wanted}_{number}", number + 1
@@ -207,6 +214,8 @@ class Writer:
                 return f"{SCALAR_NAMES.get(function, function)}({inner})"
             case Compare(operator, left, right):
                 return f"select({self.value(left)} {operator} {self.value(right)}, F(1), F(0))"
+            case Draw():
+                return self._draw(expr)
             case Where(condition, yes, no):
                 return f"select({self._condition(condition)}, {self.value(yes)}, {self.value(no)})"
         raise AssertionError(f"{type(expr).__name__} is lowered before code is written")
@@ -216,6 +225,15 @@ class Writer:
         if slot == self.axis:
             return f"lanes_from({self.slot(slot)})"
         return f"F({self.slot(slot)})"
+
+    def _draw(self, draw: Draw) -> str:
+        """A number in [0, 1), or LANES of them along the axis, where that is the last slot."""
+        row, *inner = draw.slots
+        place = ""
+        for slot in inner:
+            place = f"({place}) * {self.size(str(slot))} + {self.slot(slot)}" if place else self.slot(slot)
+        function = "draw_lanes" if self.axis in inner else "draw"
+        return f"{function}({self.names('key', draw_name(draw))}, {self.slot(row)}, {place or '0'})"
 
     def _same(self, left: Slot, right: Slot) -> str:
         if self.axis in (left, right):
@@ -279,8 +297,16 @@ def runs_along(layout: Layout, slots: tuple[Slot, ...], axis: str) -> bool:
     return layout.contiguous is not None and place == (len(slots) - 1 if layout.column is None else layout.column)
 
 
+def draw_name(draw: Draw) -> str:
+    """What the key of a draw goes by: "m 0"."""
+    return f"{draw.tensor} {draw.number}"
+
+
 def vectorizes(expr: Expr, axis: str, layouts: Layouts, known: frozenset[str]) -> bool:
     """Whether LANES entries along an axis can be computed at once: all that varies along it lies side by side."""
+    for node in walk(expr):
+        if isinstance(node, Draw) and axis in (node.slots[0], *node.slots[1:-1]):
+            return False
     for element in elements(expr):
         if element.tensor in known or axis not in element.slots:
             continue

@@ -25,6 +25,7 @@ from chainrule.kernels.source import (
     EPOCH_STEPS,
     FIRST_NUMBER,
     FIRST_STEP,
+    KEYS,
     LAST_STEP,
     ORDER,
     ROWS,
@@ -34,6 +35,7 @@ from chainrule.kernels.source import (
 )
 from chainrule.kernels.threads import CONTROL_WORDS, FAILED, PROGRESS, STOP, run_team
 from chainrule.program.instructions import Contract, Program
+from chainrule.program.interpret import keys_of_draws
 
 if TYPE_CHECKING:
     from chainrule.kernels.profile import Profile
@@ -68,7 +70,9 @@ class NativeRunner:
         report: Callable[..., Any],
         profile: bool = False,
         sparse: bool | None = None,
+        seed: int = 0,
     ):
+        self.seed = seed
         self.program, self.sizes, self.report = program, dict(sizes), report
         self.dtype = np.dtype(dtype)
         self.threads = threads
@@ -133,6 +137,8 @@ class NativeRunner:
         sums = np.zeros((epochs, len(watched) + 1))
         self.memory[SUMS] = sums.reshape(-1)
         self.memory[ORDER] = np.ascontiguousarray(orders, dtype=np.int64).reshape(-1)
+        drawn = keys_of_draws(self.program, self.seed, table["step"]).values() if self.program.draws else ()
+        self.memory[KEYS] = np.concatenate([*drawn, np.zeros((epochs * count, 0), np.uint64)], axis=1)
         clocks = np.zeros((threads, max(1, len(self.module.parts))), dtype=np.int64)
         self.memory[CLOCKS] = clocks
         address = np.array([self.memory[name].ctypes.data for name in self.module.addresses], dtype=np.int64)

@@ -32,7 +32,7 @@ from chainrule.program.passes import signs_of_results
 # Words of `number`; the sizes, strides and capacities that Module.numbers names follow.
 ROWS, BATCH, FIRST_STEP, LAST_STEP, EPOCH_STEPS, FIRST_NUMBER = range(6)
 # Memory that is no tensor's. Tensors' names have no spaces, so none is called so.
-ORDER, SUMS, RESULT, CLOCKS = "the order", "the sums", "the result", "the clocks"
+ORDER, SUMS, RESULT, CLOCKS, KEYS = "the order", "the sums", "the result", "the clocks", "the keys"
 
 
 @dataclass(frozen=True)
@@ -232,6 +232,9 @@ class _ModuleWriter:
         if self.profile:
             add(1, f"clocks = {self._address(CLOCKS, 'int64')}")
             add(1, "begun = clock()")
+        draws = [f"{name} {number}" for name, numbers in program.draws.items() for number in range(numbers)]
+        if draws:
+            add(1, f"keys = {self._address(KEYS, 'int64')}")
         add(1, f"for s in range(number[{FIRST_STEP}], number[{LAST_STEP}]):")
         # Several epochs may follow each other in one call, each with its own order of the rows.
         add(2, f"round = s // number[{EPOCH_STEPS}]")
@@ -244,6 +247,8 @@ class _ModuleWriter:
         add(2, f"stop = least({n}, tiles * (thread + 1) // threads * TILE_ROWS)")
         for position, (name, _) in enumerate(program.scalars):
             add(2, f"{names('scalar', name)} = F(scalar[s * {len(program.scalars)} + {position}])")
+        for position, draw in enumerate(draws):
+            add(2, f"{names('key', draw)} = keys[s * {len(draws)} + {position}]")
         self._gather_batch()
         self._run_groups(n)
         add(2, "barrier(control, threads)")

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from chainrule.formula.expr import Delta, Element, Expr, Position, Size, elements, mul, symbols, walk
-from chainrule.kernels.expressions import Names, Writer, runs_along, vectorizes
+from chainrule.formula.expr import Delta, Draw, Element, Expr, Position, Size, elements, mul, symbols, walk
+from chainrule.kernels.expressions import Names, Writer, draw_name, runs_along, vectorizes
 from chainrule.kernels.layout import Layout
 from chainrule.kernels.schedule import SAMPLES, Group, Layouts, SparseInput
 from chainrule.program.instructions import ACCUMULATOR, Contract, Instruction, Map, Program, Reduce, Update
@@ -67,6 +67,8 @@ class Walks:
         indices = self.indices
         words = ["thread", "threads", "start", "stop"]
         words += [self.names("size", i) for i in indices] + [self.names("stride", i) for i in indices]
+        draws = dict.fromkeys(draw_name(n) for u in used for n in walk(u) if isinstance(n, Draw))
+        words += [self.names("key", d) for d in draws]
         words += [self.names("scalar", s) for s in scalars] + [self.names("tensor", m) for m in memories]
         for name in self.sparse:
             words += self.sparse_words(name)

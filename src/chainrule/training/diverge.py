@@ -17,7 +17,7 @@ from chainrule.errors import Diverged
 from chainrule.formula.evaluate import Array
 from chainrule.messages import say
 from chainrule.program.instructions import Program
-from chainrule.program.interpret import run_events
+from chainrule.program.interpret import keys_of_draws, run_events
 from chainrule.training.watch import Silent
 
 if TYPE_CHECKING:
@@ -52,8 +52,9 @@ def explain_divergence(
     for step in range(good_steps, failed + 1):
         start, stop = batch_bounds(len(order), batch)[step]
         rows = order[start:stop]
+        drawn = {n: k[0] for n, k in keys_of_draws(program, runner.seed, table["step"][step : step + 1]).items()}
         found, kept = _first_non_finite(
-            network, program, arrays, kept, rows, {n: float(v[step]) for n, v in table.items()}
+            network, program, arrays, {**kept, **drawn}, rows, {n: float(v[step]) for n, v in table.items()}
         )
         if found is not None:
             equation = found
@@ -80,4 +81,4 @@ def _first_non_finite(
     for instruction, result in run_events(program, state, sizes, hyper):
         if not np.isfinite(result).all():
             return instruction.formula, {}
-    return None, {n: state[n] for n in kept}
+    return None, {n: state[n] for n in kept if n in program.tensors}

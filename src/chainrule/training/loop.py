@@ -19,7 +19,7 @@ from chainrule.formula.evaluate import Array, evaluate
 from chainrule.formula.expr import Element, Expr, Symbol, symbols, transform
 from chainrule.messages import say
 from chainrule.program.instructions import Program
-from chainrule.program.interpret import run
+from chainrule.program.interpret import keys_of_draws, run
 from chainrule.training.initial import starting_state
 from chainrule.training.network import Network
 from chainrule.training.vocabulary import hyper_name, schedule
@@ -89,9 +89,13 @@ class EpochReport:
 
 
 class Runner(Protocol):
-    """Runs steps on its own copy of the parameters and states. `compiled_in` are the seconds that compiling took."""
+    """Runs steps on its own copy of the parameters and states. `compiled_in` are the seconds that compiling took.
+
+    `seed` is what random quantities are drawn by, with the number of the step that the table says.
+    """
 
     compiled_in: float
+    seed: int
 
     def epoch(
         self, order: Array, batch_size: int, table: Mapping[str, Array], watcher: Watcher, steps: int | None = None
@@ -161,11 +165,11 @@ def make_runner(network: Network, program: Program, arrays: Mapping[str, Array],
     known = network.sizes
     start = starting_state(program, network.kept, known, network.dtype)
     if plan.engine == "interpreter":
-        return InterpretedRunner(program, arrays, start, known, network.dtype)
+        return InterpretedRunner(program, arrays, start, known, network.dtype, plan.seed)
     from chainrule.kernels.native import NativeRunner
 
     return NativeRunner(
-        program, arrays, start, known, network.dtype, plan.threads, EpochReport, plan.profile, plan.sparse
+        program, arrays, start, known, network.dtype, plan.threads, EpochReport, plan.profile, plan.sparse, plan.seed
     )
 
 
@@ -179,7 +183,9 @@ class InterpretedRunner:
         start: Mapping[str, Array],
         sizes: Mapping[str, int],
         dtype: str,
+        seed: int = 0,
     ):
+        self.seed = seed
         self.program, self.arrays, self.sizes, self.dtype = program, arrays, dict(sizes), dtype
         self.compiled_in = 0.0
         self.kept = {n: a.copy() for n, a in start.items()}
@@ -210,7 +216,8 @@ class InterpretedRunner:
         """All tensors of one step on these rows; the state is left as it was."""
         batch = {n: self._cast(a[rows]) for n, a in self.arrays.items()}
         sizes = {**self.sizes, self.program.samples: len(rows)}
-        return run(self.program, {**batch, **self.kept}, sizes, hyper)
+        keys = {n: k[0] for n, k in keys_of_draws(self.program, self.seed, np.array([hyper.get("step", 1.0)])).items()}
+        return run(self.program, {**batch, **self.kept, **keys}, sizes, hyper)
 
     def _cast(self, array: Array) -> Array:
         return array if array.dtype.kind == "i" else array.astype(self.dtype, copy=False)
