@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from chainrule.errors import NotDifferentiable, SettingError
-from chainrule.interfaces.build import OUTPUT_ACTIVATIONS, Design, network_text, parse_widths, with_scaling
+from chainrule.interfaces.build import OUTPUT_ACTIVATIONS, Design, network_text, parse_widths
+from chainrule.interfaces.scaling import with_scaling
 from chainrule.library import ACTIVATIONS, LOSSES
 from chainrule.training.network import formula
 

@@ -24,7 +24,8 @@ import click
 import numpy as np
 
 from chainrule.formula.evaluate import Array
-from chainrule.interfaces.build import Design, network_text, with_scaling
+from chainrule.interfaces.build import Design, network_text
+from chainrule.interfaces.scaling import with_scaling
 from chainrule.interfaces.datasets import mnist
 from chainrule.interfaces.runs import versions
 from chainrule.kernels.host import host

@@ -1,24 +1,22 @@
-"""Formula texts made for the user: a network from rows of the library, and pixels scaled to 0-1.
+"""Formula texts made for the user: networks of dense layers, from rows of the library.
 
-Both are text → text: what is trained is what the run folder's network.formula shows, and what the model file holds.
+Text: what is trained is what the run folder's network.formula shows, and what the model file holds.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chainrule.errors import SettingError
-from chainrule.formula.expr import Element, Reduction, symbols, tensors, walk
-from chainrule.formula.parse import parse_system
-from chainrule.formula.source import Source
-from chainrule.formula.system import System
 from chainrule.library import ACTIVATIONS, LOSSES, Activation, Loss, find
 from chainrule.messages import say
-from chainrule.training.vocabulary import vocabulary
 
 MAX_LAYERS = 100
 MAX_WIDTH = 100_000
+# Of batch normalization: the share of the old average that a step keeps, and what is added to the variance.
+NORM_MOMENTUM, NORM_EPSILON = 0.9, 1e-5
 
 # What makes a loss's prediction out of the last sums. Softmax where the outputs are one distribution over the classes;
 # sigmoid where each is a probability of its own, or should lie between 0 and 1 as a one-hot target does (textbooks'
@@ -35,15 +33,55 @@ OUTPUT_ACTIVATIONS = {
     "poisson": "softplus",
 }
 DEFAULT_OUTPUT = "linear"
+PROBABILITIES = ("sigmoid", "softmax")  # no scaling makes a target fit these; they predict classes
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a network reads: `lines` declare it, `terms` are what the first layer adds up, with {unit} for its index.
+
+    `tables` are parameters of the first layer besides its weights, in the same way. `target` is "classes" (k of them),
+    "binary" (one output between 0 and 1) or "number" (one output; its target is (t - centre)/spread to the loss).
+    """
+
+    lines: tuple[str, ...] = ("input     x[i]",)
+    equations: tuple[str, ...] = ()
+    numbers: bool = True
+    terms: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+    sizes: tuple[str, ...] = ()
+    target: str = "classes"
+    centre: float = 0.0
+    spread: float = 1.0
+    notes: tuple[str, ...] = ()
+
+
+IMAGES = Inputs()
 
 
 @dataclass(frozen=True)
 class Design:
-    """A network of dense layers: the widths of its hidden layers, their activation, and the loss."""
+    """A network of dense layers: the widths of its hidden layers, their activation, the loss, what keeps it in check.
+
+    `dropout` is the share of hidden units that a step leaves out; `l1` and `l2` weigh the penalties on the weights.
+    """
 
     hidden: tuple[int, ...] = (512,)
     activation: str = "relu"
     loss: str = "categorical_cross_entropy"
+    dropout: float = 0.0
+    batch_norm: bool = False
+    l1: float = 0.0
+    l2: float = 0.0
+    inputs: Inputs = IMAGES
+
+    def check(self) -> None:
+        """Raises: SettingError for a share or a weight out of range."""
+        if not 0 <= self.dropout < 1:
+            raise SettingError(say("interfaces.bad_share", name="--dropout", came=self.dropout))
+        for name, value in (("--l1", self.l1), ("--l2", self.l2)):
+            if not 0 <= value < 1e6:
+                raise SettingError(say("interfaces.bad_weight", name=name, came=value))
 
 
 def parse_widths(text: str) -> tuple[int, ...]:
@@ -79,27 +117,45 @@ def network_text(design: Design) -> str:
     E = -sum[k](t[k]*log(p[k]))
     <BLANKLINE>
     """
+    design.check()
     activation, loss = find(ACTIVATIONS, design.activation), find(LOSSES, design.loss)
-    last = find(ACTIVATIONS, OUTPUT_ACTIVATIONS.get(loss.name, DEFAULT_OUTPUT))
-    layers = _layers(len(design.hidden))
-    widths = ", ".join(f"{layer.index} = {width}" for layer, width in zip(layers, design.hidden, strict=False))
+    inputs = design.inputs
+    last = find(ACTIVATIONS, _output(loss, inputs.target))
+    layers = _layers(len(design.hidden), inputs)
+    widths = [f"{layer.index} = {width}" for layer, width in zip(layers, design.hidden, strict=False)]
     title = ", ".join([*(f"{width} {activation.name}" for width in design.hidden), last.name])
-    target, definition = _target(loss)
+    target, end = _end(loss, last, layers[-1], inputs)
+    hidden = [line for layer in layers[:-1] for line in _hidden(layer, activation, design)]
+    states = [line for line in hidden if line.split(" ", 1)[0] in ("parameter", "random", "state")]
+    biases = [layer.bias for layer in layers if not design.batch_norm or layer is layers[-1]]
+    weights = [layer.weight for layer in layers if layer.has_weight]
     lines = [
+        *(f"# {note}" for note in inputs.notes),
         f"# {title}; {loss.name}.",
-        *([f"size      {widths}"] if widths else []),
-        "input     x[i]",
+        *([f"size      {', '.join([*widths, *inputs.sizes])}"] if widths or inputs.sizes else []),
+        *inputs.lines,
         target,
-        f"parameter {', '.join(layer.weight for layer in layers)} = glorot_uniform",
-        f"parameter {', '.join(layer.bias for layer in layers)} = zeros",
+        *([f"parameter {', '.join(weights)} = glorot_uniform"] if weights else []),
+        *([f"parameter {', '.join(layers[0].tables)} = zeros"] if inputs.tables else []),
+        f"parameter {', '.join(biases)} = zeros",
+        *states,
         *(f"{name} = {value!r}" for name, value in loss.defaults.items()),
+        *(f"{name} = {value!r}" for name, value in (("l1", design.l1), ("l2", design.l2)) if value),
         "",
-        *definition,
-        *(layer.equation(activation) for layer in layers[:-1]),
-        layers[-1].equation(last),
-        loss.formula,
+        *inputs.equations,
+        *(line for line in hidden if line not in states),
+        *end[:-1],
+        end[-1] + _penalty(weights + layers[0].tables, design),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _output(loss: Loss, target: str) -> str:
+    """The activation of the output. A number on the whole line wants none, unless its loss wants positive ones."""
+    name = OUTPUT_ACTIVATIONS.get(loss.name, DEFAULT_OUTPUT)
+    if target == "number":
+        return DEFAULT_OUTPUT if name in PROBABILITIES else name
+    return "sigmoid" if target == "binary" and name == "softmax" else name
 
 
 @dataclass(frozen=True)
@@ -110,121 +166,123 @@ class _Layer:
     source: str
     source_index: str
     output: str
-    index: str
+    index: str  # empty for a single output
+    terms: tuple[str, ...] = ()
+    table_names: tuple[str, ...] = ()
+    has_weight: bool = True
+
+    def slots(self, *before: str) -> str:
+        """[i, j], or nothing for a scalar."""
+        slots = [*before, *([self.index] if self.index else [])]
+        return f"[{', '.join(slots)}]" if slots else ""
 
     @property
     def weight(self) -> str:
-        return f"W{self.mark}[{self.source_index}, {self.index}]"
+        return f"W{self.mark}{self.slots(self.source_index)}"
+
+    @property
+    def tables(self) -> list[str]:
+        return [self._filled(table) for table in self.table_names]
+
+    def _filled(self, text: str) -> str:
+        return text.replace("{unit}", self.index) if self.index else text.replace(", {unit}", "")
 
     @property
     def bias(self) -> str:
-        return f"b{self.mark}[{self.index}]"
+        return f"b{self.mark}{self.slots()}"
 
-    def equation(self, activation: Activation) -> str:
-        sums = f"sum[{self.source_index}]({self.source}[{self.source_index}] * {self.weight}) + {self.bias}"
+    def sums(self, *, bias: bool = True) -> str:
+        product = f"sum[{self.source_index}]({self.source}[{self.source_index}] * {self.weight})"
+        terms = [*([product] if self.has_weight else []), *map(self._filled, self.terms)]
+        return " + ".join([*terms, *([self.bias] if bias else [])])
+
+    def applied(self, activation: Activation, to: str) -> str:
         along = f"[{self.index}]" if activation.index else ""
-        value = sums if activation.name == "linear" else f"{activation.name}{along}({sums})"
-        return f"{self.output}[{self.index}] = {value}"
+        return to if activation.name == "linear" else f"{activation.name}{along}({to})"
 
 
-def _layers(hidden: int) -> list[_Layer]:
+def _layers(hidden: int, inputs: Inputs) -> list[_Layer]:
     """h[j], then p[k]; h1[j1], h2[j2], … where there are several hidden layers; no numbers on one layer alone."""
     names = [("x", "i")]
     names += [(f"h{n}", f"j{n}") if hidden > 1 else ("h", "j") for n in range(1, hidden + 1)]
-    names.append(("p", "k"))
+    names.append(("p", "k" if inputs.target == "classes" else ""))
+    first = (inputs.terms, inputs.tables, inputs.numbers)
     return [
-        _Layer(str(n + 1) if hidden else "", *before, *after)
+        _Layer(str(n + 1) if hidden else "", *before, *after, *(first if n == 0 else ((), (), True)))
         for n, (before, after) in enumerate(zip(names, names[1:], strict=False))
     ]
 
 
-def _target(loss: Loss) -> tuple[str, list[str]]:
-    """The line that declares what the loss compares with, and equations that make it from class numbers."""
-    if "t[k]**2 = 1" in loss.target:
-        # Targets of -1 and 1, where data sets have class numbers: the formulas say how one becomes the other.
-        return "label     y in k", ["t[k] = 2*[k == y] - 1"]
-    keyword, rest = loss.target.split(" ", 1)
-    return f"{keyword:<9} {rest}", []
-
-
-# --- pixels scaled to 0-1 ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Scaled:
-    """A text whose inputs are pixels from 0 to 255; `names` are the inputs that were changed."""
-
-    text: str
-    names: tuple[str, ...]
-
-
-def with_scaling(text: str, white: int = 255) -> Scaled:
-    """Every plain `input x[i]` becomes `input pixels[i]` and `x[i] = pixels[i] / 255`.
-
-    Plain is an input with an index that the text does not itself turn into other numbers first.
-
-    Raises: FormulaError where the text does not read.
-    Example:
-    >>> print(with_scaling("input x[i]  # an image\\nparameter w[i] = zeros\\ny = sum[i](w[i]*x[i])").text)
-    input pixels[i]  # an image
-    x[i] = pixels[i] / 255
-    parameter w[i] = zeros
-    y = sum[i](w[i]*x[i])
-    """
-    system = parse_system(text, vocabulary())
-    wanted = {
-        t.name for t in system.of_role("input") if set(t.indices) - {system.samples} and not _prepared(system, t.name)
-    }
-    source = Source(text)
-    taken = set(re.findall(r"[^\W\d]\w*", source.text))
-    changes: list[tuple[int, int, str]] = []
-    raw: dict[str, str] = {}
-    for statement in source.statements():
-        start, _ = source.strip((statement.start, statement.end))
-        if not re.match(r"input\b", source.text[start:]):
-            continue
-        added = ""
-        for piece in source.split(start + len("input"), statement.end, ","):
-            begin, end = source.strip(piece)
-            declared = re.fullmatch(r"([^\W\d]\w*)\s*(\[[^\]]*\])", source.text[begin:end])
-            if declared and declared[1] in wanted:
-                name, slots = declared.groups()
-                raw[name] = _free_name("pixels", taken)
-                changes.append((begin, begin + len(name), raw[name]))
-                added += f"\n{name}{slots} = {raw[name]}{slots} / {white}"
-            elif not declared:
-                changes += _fact_of_raw(source.text, begin, end, raw, white)
-        line_end = text.find("\n", statement.end)
-        changes.append((line_end if line_end >= 0 else len(text), 0, added))
-    for begin, end, new in sorted(changes, reverse=True):
-        text = text[:begin] + new + text[max(begin, end) :]
-    return Scaled(text, tuple(raw))
-
-
-def _fact_of_raw(text: str, begin: int, end: int, raw: dict[str, str], white: int) -> list[tuple[int, int, str]]:
-    """A fact that is declared of x[i] holds of pixels[i] / 255: it is checked in the data as they come."""
+def _hidden(layer: _Layer, activation: Activation, design: Design) -> list[str]:
+    """The lines of a hidden layer: its sums, normalized over the batch where wanted, its activation, its dropout."""
+    n, j, at = layer.mark, layer.index, layer.slots()
+    lines = []
+    sums = layer.sums(bias=not design.batch_norm)
+    if design.batch_norm:
+        lines += [
+            f"parameter gamma{n}{at} = ones",
+            f"parameter beta{n}{at} = zeros",
+            f"state mean{n}{at} = zeros",
+            f"state var{n}{at} = ones",
+            f"a{n}{at} = {sums}",
+            f"m{n}{at} = mean[n](a{n}[n, {j}])",
+            f"s{n}{at} = mean[n]((a{n}[n, {j}] - m{n}[{j}])**2)",
+            f"mean{n}{at} <- {NORM_MOMENTUM}*mean{n}{at} + {1 - NORM_MOMENTUM:.3g}*m{n}{at}",
+            f"var{n}{at} <- {NORM_MOMENTUM}*var{n}{at} + {1 - NORM_MOMENTUM:.3g}*s{n}{at}",
+            f"prediction m{n}{at} = mean{n}{at}",
+            f"prediction s{n}{at} = var{n}{at}",
+        ]
+        sums = f"gamma{n}{at}*(a{n}{at} - m{n}{at})/sqrt(s{n}{at} + {NORM_EPSILON}) + beta{n}{at}"
+    output = f"{layer.output}{at}"
+    if not design.dropout:
+        return [*lines, f"{output} = {layer.applied(activation, sums)}"]
+    keep = float(f"{1 - design.dropout:.7g}")
     return [
-        (begin + match.start(), begin + match.end(), f"({raw[match[1]]}{match[2]} / {white})")
-        for match in re.finditer(r"([^\W\d]\w*)\s*(\[[^\]]*\])", text[begin:end])
-        if match[1] in raw
+        *lines,
+        f"random r{n}{at} = bernoulli({keep})",
+        f"z{n}{at} = {layer.applied(activation, sums)}",
+        f"{output} = z{n}{at}*r{n}{at}/{keep}",
+        f"prediction {output} = z{n}{at}",
     ]
 
 
-def _prepared(system: System, name: str) -> bool:
-    """Whether the text itself makes other numbers of this input, as in x[i] = pixels[i]/255, and uses only those."""
-    users = [e.value for e in system.equations if name in tensors(e.value)]
-    return bool(users) and all(
-        set(tensors(value)) == {name}
-        and not isinstance(value, Element)
-        and not symbols(value)
-        and not any(isinstance(node, Reduction) for node in walk(value))
-        for value in users
-    )
+def _end(loss: Loss, last: Activation, layer: _Layer, inputs: Inputs) -> tuple[str, list[str]]:
+    """The line that declares the target; and the equations of the output and of E, the last one."""
+    if inputs.target != "classes":
+        return "target    t", _scalar_end(loss, last, layer, inputs)
+    output = f"{layer.output}{layer.slots()} = {layer.applied(last, layer.sums())}"
+    if "t[k]**2 = 1" in loss.target:
+        # Targets of -1 and 1, where data sets have class numbers: the formulas say how one becomes the other.
+        return "label     y in k", ["t[k] = 2*[k == y] - 1", output, loss.formula]
+    keyword, rest = loss.target.split(" ", 1)
+    return f"{keyword:<9} {rest}", [output, loss.formula]
 
 
-def _free_name(name: str, taken: set[str]) -> str:
-    candidate, number = name, 2
-    while candidate in taken:
-        candidate, number = f"{name}{number}", number + 1
-    taken.add(candidate)
-    return candidate
+def _scalar_end(loss: Loss, last: Activation, layer: _Layer, inputs: Inputs) -> list[str]:
+    """For one output: the loss of a vector, without its index."""
+    if loss.target != "target t[k]":
+        raise SettingError(say("interfaces.loss_of_classes", name=loss.name))
+    text = re.sub(r"\b(?:sum|mean)\[k\]", "", loss.formula).replace("[k]", "")
+    scaled = (inputs.centre, inputs.spread) != (0.0, 1.0) and last.name == DEFAULT_OUTPUT
+    if not scaled:
+        return [f"p = {layer.applied(last, layer.sums())}", text]
+    swap = {"t": "u", "p": "q"}
+    text = re.sub(r"\b[tp]\b", lambda m: swap[m[0]], text)
+    centre, spread = inputs.centre, inputs.spread
+    return [
+        f"u = (t - {centre!r})/{spread!r}" if centre >= 0 else f"u = (t + {-centre!r})/{spread!r}",
+        f"q = {layer.sums()}",
+        f"p = {centre!r} + {spread!r}*q",
+        "output p",
+        text,
+    ]
+
+
+def _penalty(weights: Sequence[str], design: Design) -> str:
+    """What is added to E: l1 times the absolute values, l2 times the squares, of weights and not of biases."""
+    added = ""
+    for name, value, term in (("l1", design.l1, "abs({w})"), ("l2", design.l2, "{w}**2")):
+        if value:
+            sums = [f"sum{w[w.index('[') :]}({term.format(w=w)})" for w in weights]
+            added += f" + {name}*({' + '.join(sums)})" if len(sums) > 1 else f" + {name}*{sums[0]}"
+    return added

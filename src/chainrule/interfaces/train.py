@@ -13,10 +13,11 @@ import click
 from chainrule.data.datasets import Dataset, Split
 from chainrule.errors import Diverged, SettingError
 from chainrule.formula.parse import parse_system
-from chainrule.interfaces.build import Design, Scaled, network_text, parse_widths, with_scaling
+from chainrule.interfaces.build import Design, network_text, parse_widths
 from chainrule.interfaces.datasets import arrays_for, find, sizes_for
 from chainrule.interfaces.predict import rebuilds_input, shown_means
 from chainrule.interfaces.runs import Run, start_run
+from chainrule.interfaces.scaling import Scaled, with_scaling
 from chainrule.messages import say
 from chainrule.training.network import Network, read_formula_file
 from chainrule.training.vocabulary import vocabulary
