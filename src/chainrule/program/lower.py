@@ -51,6 +51,7 @@ from chainrule.formula.expr import (
     transform,
     walk,
 )
+from chainrule.formula.lookup import Pin, pins
 from chainrule.formula.system import Equation, Initial, System, Tensor
 from chainrule.formula.system import Update as UpdateLine
 from chainrule.formula.text import Printer, equation_text, update_text
@@ -429,7 +430,9 @@ class _Lowerer:
     def _reduce(self, target: Element, reduction: Reduction, epilogue: Expr) -> None:
         body = self._inner(reduction.body)
         reduction = Reduction(reduction.kind, reduction.indices, body)
-        if reduction.kind == "sum" and isinstance(body, Mul):
+        if reduction.kind == "sum":
+            reduction = self._rows_first(reduction)
+        if reduction.kind == "sum" and isinstance(reduction.body, Mul) and not self._pins(reduction):
             reduction = self._pairwise(reduction)
             if not reduction.indices:  # the pairs took all sums: sum[i, j](b[k]*u[i]*v[j]) is b[k] times a number
                 value = transform(epilogue, lambda n: reduction.body if n == Element(ACCUMULATOR, target.slots) else n)
@@ -445,6 +448,38 @@ class _Lowerer:
         self.instructions.append(
             Reduce(target, reduction.kind, reduction.indices, self._scalars_out(reduction.body), epilogue, self.formula)
         )
+
+    def _pins(self, reduction: Reduction) -> list[Pin]:
+        """What class numbers pin down in a sum: a row that is read, [v == c]*T[v, d] over v, or one that is added to,
+        [v == c]*delta[d] over the samples.
+        """
+        return [
+            p
+            for p in pins(reduction.body, self.tensors)
+            if p.index in reduction.indices or set(p.number.slots) & set(reduction.indices)
+        ]
+
+    def _rows_first(self, reduction: Reduction) -> Reduction:
+        """A product with a row that is looked up looks it up first; what is added to a row is summed up first."""
+        for pin in self._pins(reduction):
+            factors = reduction.body.factors if isinstance(reduction.body, Mul) else (reduction.body,)
+            if pin.index in reduction.indices:
+                own = [f for f in factors if pin.index in free_indices(f)]
+                rest = [f for f in factors if pin.index not in free_indices(f)]
+                outside = free_indices(mul(*rest))
+                inner = {pin.index} | (free_indices(mul(*own)) - outside) & set(reduction.indices)
+                if not outside - free_indices(mul(*own)) or inner == set(reduction.indices):
+                    continue  # it is the row alone, or a sum along it: one walk does
+            else:
+                inner = set(reduction.indices) - set(pin.number.slots)
+                own = [f for f in factors if free_indices(f) & inner]
+                if not inner:
+                    continue
+                rest = [f for f in factors if not free_indices(f) & inner]
+            row = Reduction("sum", tuple(i for i in reduction.indices if i in inner), mul(*own))
+            value = self._temporary(row, Element("", tuple(sorted(free_indices(row)))))
+            reduction = Reduction("sum", tuple(i for i in reduction.indices if i not in inner), mul(value, *rest))
+        return reduction
 
     def _order(self, left: Element, right: Element, target: Element, indices: tuple[str, ...]) -> bool:
         """Whether to swap: the last index of the result, which lies contiguous in memory, belongs to the right."""
@@ -467,7 +502,7 @@ class _Lowerer:
     def _two_groups(self, reduction: Reduction) -> tuple[Expr, Expr] | None:
         """(left, right) where the sum is a matrix product: each side has indices of its own, they share only sums."""
         groups = self._groups(reduction)
-        if len(groups) != 2:
+        if len(groups) != 2 or self._pins(reduction):
             return None
         left, right = (mul(*g) for g in groups)
         bound = set(reduction.indices)
