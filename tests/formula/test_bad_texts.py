@@ -395,8 +395,39 @@ UNICODE = [
     "",
     "   # nothing",
 ]
+PHASES = [
+    "input x\nrandom m = 0.8",
+    "input x\nrandom m[j]",
+    "input x\nrandom bernoulli(0.8)",
+    "input x\nrandom m = bernouli(0.8)",
+    "input x\nrandom m = uniform(1)",
+    "input x\nrandom m = bernoulli()",
+    "input x\nrandom m = bernoulli(x)",
+    "size j = 2\nrandom m[j] = bernoulli(1/j)",
+    "random m = bernoulli(1.5)",
+    "keep = -0.5\nrandom m = bernoulli(keep)",
+    "random m = uniform(2, 1)",
+    "random m = normal(0, -1)",
+    "random m = normal(0, 1",
+    "random m[0] = bernoulli(0.5)",
+    "random m[n] = bernoulli(0.5)",
+    "random m = bernoulli(0.5)\nrandom m = bernoulli(0.5)",
+    "input x\nh = 2*x\nprediction h",
+    "input x\nhidden = 2*x\nprediction hiden = x",
+    "input x\nprediction x = 2",
+    "size j = 2\ninput x[j]\nh[j] = 2*x[j]\nprediction h = 1",
+    "size j = 2\ninput x[j]\nh[j] = 2*x[j]\nprediction h[i] = 1",
+    "size j = 2\ninput x[j]\nh = 2*x[0]\nprediction h = x[j]",
+    "input x\nmu = mean[n](x[n])\ny = x - mu\nprediction mu = x",
+    "input x\nh = 2*x\nprediction h = 1\nprediction h = 2",
+    "input x\nh = 2*x\ng = 3*h\nprediction h = g",
+    "input x\nh = 2*x\nprediction h = h + 1",
+    "input x\ntarget t\ny = 2*x\nE = (y - t)**2\nprediction y = t",
+]
 GROUPS = (UNKNOWN_NAMES, SUMS, INDICES, BRACKETS, OPERATORS, COMPARISONS, PYTHON, BOUNDS, SIZES, DECLARATIONS)
-BAD_TEXTS = [text for group in (*GROUPS, PARAMETERS, LABELS_AND_LOSSES, UPDATES, CYCLES, UNICODE) for text in group]
+BAD_TEXTS = [
+    text for group in (*GROUPS, PARAMETERS, LABELS_AND_LOSSES, UPDATES, CYCLES, UNICODE, PHASES) for text in group
+]
 
 
 def message_of(text: str) -> str:

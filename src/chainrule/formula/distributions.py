@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.formula.expr import ZERO, Draw, Expr, Random, Symbol, replace_symbols, symbols
+from chainrule.formula.expr import ZERO, Draw, Expr, Random, replace_symbols, symbols
 
 DRAWS = ("u", "v")  # how the formulas of the rows call their numbers in [0, 1)
 GAMMA = 0x9E3779B97F4A7C15
@@ -141,4 +141,5 @@ def even_numbers(key: int, rows: int, places: int, dtype: str) -> np.ndarray[Any
     with np.errstate(over="ignore"):
         words = mix(np.uint64(key) + np.uint64(GAMMA) * (row + place))
     bits = BITS[dtype]
-    return (words >> np.uint64(64 - bits)).astype(dtype) * np.dtype(dtype).type(2.0**-bits)
+    first: np.ndarray[Any, Any] = (words >> np.uint64(64 - bits)).astype(dtype)
+    return np.asarray(first * np.dtype(dtype).type(2.0**-bits))

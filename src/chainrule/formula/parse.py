@@ -62,8 +62,8 @@ __all__ = [
     "parse_system",
 ]
 
-DECLARATIONS = ("size", "samples", "input", "target", "label", "parameter", "state", "loss", "output", "then")
-DECLARATIONS += ("random", "prediction")  # phases.py
+_DATA = ("input", "target", "label", "parameter", "state")
+DECLARATIONS = ("size", "samples", *_DATA, "loss", "output", "then", "random", "prediction")
 
 
 def parse_system(text: str, vocabulary: Vocabulary = EMPTY) -> System:
