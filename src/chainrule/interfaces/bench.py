@@ -25,9 +25,9 @@ import numpy as np
 
 from chainrule.formula.evaluate import Array
 from chainrule.interfaces.build import Design, network_text
-from chainrule.interfaces.scaling import with_scaling
 from chainrule.interfaces.datasets import mnist
 from chainrule.interfaces.runs import versions
+from chainrule.interfaces.scaling import with_scaling
 from chainrule.kernels.host import host
 from chainrule.kernels.peak import bandwidth, peak_flops
 from chainrule.kernels.source import write_module

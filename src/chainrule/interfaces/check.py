@@ -19,9 +19,9 @@ import numpy as np
 from chainrule.data.datasets import Split
 from chainrule.derivation.sampling import draw_arrays, draw_data, small_sizes
 from chainrule.errors import ChainruleError, SettingError
-from chainrule.interfaces.scaling import with_scaling
 from chainrule.interfaces.datasets import arrays_for, find, sizes_for
 from chainrule.interfaces.predict import DEFAULT_INDEX, parse_index
+from chainrule.interfaces.scaling import with_scaling
 from chainrule.interfaces.show import is_model_file, open_network
 from chainrule.messages import say
 from chainrule.training.network import Network, formula

@@ -15,8 +15,8 @@ import numpy as np
 
 from chainrule.data.datasets import Split
 from chainrule.errors import SettingError
-from chainrule.interfaces.scaling import with_scaling
 from chainrule.interfaces.datasets import arrays_for, find
+from chainrule.interfaces.scaling import with_scaling
 from chainrule.interfaces.show import open_network, training_step
 from chainrule.kernels.host import tile_shape
 from chainrule.kernels.native import module_for, source_array

@@ -12,10 +12,10 @@ import click
 from chainrule.data.datasets import Dataset, Split
 from chainrule.errors import SettingError, ShapeError
 from chainrule.formula.parse import near, parse_system
-from chainrule.interfaces.scaling import with_scaling
 from chainrule.interfaces.datasets import arrays_for, find, sizes_for
 from chainrule.interfaces.plots import FORMATS, check_suffix, save_figure
 from chainrule.interfaces.predict import parse_index
+from chainrule.interfaces.scaling import with_scaling
 from chainrule.interfaces.show import open_network
 from chainrule.messages import say
 from chainrule.training.network import Network
