@@ -213,8 +213,9 @@ class CallbackList:
         )
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        if getattr(self.model, "stop_training", False):  # of the training before
-            self.model.stop_training = False
+        model = self.model
+        if model is not None and getattr(model, "stop_training", False):  # of the training before
+            model.stop_training = False
         self._call("on_train_begin", logs)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
