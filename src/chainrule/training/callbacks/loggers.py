@@ -70,7 +70,12 @@ class CSVLogger(Callback):
     def _write(self, file: TextIO, row: Sequence[object]) -> None:
         csv.writer(file, delimiter=self.sep, lineterminator="\n").writerow(row)
 
-g is lost; a matrix as its list of rows."""
+    def _bad(self, error: OSError) -> FileError:
+        return FileError(say("training.cannot_write", path=self.filename, reason=error.strerror or error))
+
+
+def _text(value: Any) -> str:
+    """As Python writes it, so that nothing is lost; a matrix as its list of rows."""
     return repr(value.tolist()) if isinstance(value, np.ndarray) else repr(float(value))
 
 
