@@ -32,7 +32,7 @@ from chainrule.library.rows import (
     Update,
     find,
 )
-from chainrule.library.schedules import SCHEDULES
+from chainrule.library.schedules import SCHEDULES, piecewise_constant
 from chainrule.library.updates import PARAMETER_RULES, UPDATES
 
 __all__ = [
@@ -53,4 +53,5 @@ __all__ = [
     "Schedule",
     "Update",
     "find",
+    "piecewise_constant",
 ]

@@ -44,7 +44,10 @@ class Activation(Row):
 
 @dataclass(frozen=True)
 class Loss(Row):
-    """The equation of `E`, one sample's loss, in the prediction p[k] and what `target` declares."""
+    """The equation of `E`, one sample's loss, in the prediction p[k] and what `target` declares.
+
+    `k` is the only index: a sum within a sum binds it anew, p[k]/sum[k](p[k]).
+    """
 
     kind = "loss"
 
@@ -84,22 +87,39 @@ class Initializer(Row):
     """A distribution; its two numbers are expressions in fan_in, fan_out and the defaults' names.
 
     `bounds` are (low, high) of a uniform, (mean, standard deviation) of a normal; both are the value of a constant.
+    A truncated normal is drawn again where it lies more than two of its standard deviations from its mean; the bounds
+    are those of the normal before that. "identity" has the second number where all indices of a matrix are equal and
+    the first elsewhere; "orthogonal" is a random matrix with orthonormal rows or columns, times the second number.
     """
 
     kind = "initializer"
 
-    distribution: Literal["constant", "uniform", "normal"]
+    distribution: Literal["constant", "uniform", "normal", "truncated_normal", "identity", "orthogonal"]
     bounds: tuple[str, str]
 
 
 @dataclass(frozen=True)
 class Metric(Row):
-    """An expression for one sample in p and what `target` declares; its mean over the samples is reported."""
+    """What is reported: in p and what `target` declares, of one sample; its mean over the samples is the metric.
+
+    `formula` is one expression, or several lines `name = expression`; then `value` makes the metric of their means.
+    `better` says whether larger or smaller values are better.
+
+    Example:
+    >>> from chainrule.library import METRICS
+    >>> print(METRICS["precision"].formula)
+    tp = mean[k]([t[k] > 0]*[p[k] > threshold])
+    fp = mean[k]([t[k] <= 0]*[p[k] > threshold])
+    >>> METRICS["precision"].value
+    'where(tp + fp > 0, tp/(tp + fp), 0)'
+    """
 
     kind = "metric"
 
     formula: str
     target: str = field(default="target t[k]", kw_only=True)
+    value: str = field(default="", kw_only=True)
+    better: Literal["max", "min"] = field(default="min", kw_only=True)
 
 
 OPTION_ALIASES: Mapping[str, str] = {
