@@ -163,7 +163,7 @@ class Writer:
         if self.axis is None or self.axis not in element.slots:
             return element.tensor, home, False
         for name, layout in [(element.tensor, home), *self.layouts.columns(element.tensor)]:
-            if runs_along(layout, element.slots, self.axis):
+            if reads_along(layout, element.slots, self.axis):
                 return name, layout, True
         raise AssertionError(f"{element.tensor} does not run along {self.axis}")
 
@@ -302,6 +302,14 @@ def draw_name(draw: Draw) -> str:
     return f"{draw.tensor} {draw.number}"
 
 
+def reads_along(layout: Layout, slots: tuple[Slot, ...], axis: str) -> bool:
+    """Whether LANES entries along an index can be read at once. At the end of a row without room at its end, the last
+    of them are the next row's: nobody uses what becomes of them, as results do have room.
+    """
+    last = slots.count(axis) == 1 and slots[-1] == axis and layout.column is None
+    return last or runs_along(layout, slots, axis)
+
+
 def vectorizes(expr: Expr, axis: str, layouts: Layouts, known: frozenset[str]) -> bool:
     """Whether LANES entries along an axis can be computed at once: all that varies along it lies side by side."""
     for node in walk(expr):
@@ -311,7 +319,7 @@ def vectorizes(expr: Expr, axis: str, layouts: Layouts, known: frozenset[str]) -
         if element.tensor in known or axis not in element.slots:
             continue
         memories = [layouts.home[element.tensor], *(layout for _, layout in layouts.columns(element.tensor))]
-        if not any(runs_along(layout, element.slots, axis) for layout in memories):
+        if not any(reads_along(layout, element.slots, axis) for layout in memories):
             return False
     return True
 

@@ -21,6 +21,14 @@ def gather(start, stop, width, stride, order, batch_first, source, batch):
         for c in range(width):
             batch[n * stride + c] = F(source[row * width + c])"""
 
+GATHER_NUMBERS = """\
+def gather_numbers(start, stop, width, order, batch_first, source, batch):
+    # class numbers of the batch's rows: float32 could not tell 16777217 from 16777216
+    for n in range(start, stop):
+        row = order[batch_first + n]
+        for c in range(width):
+            batch[n * width + c] = int64(source[row * width + c])"""
+
 
 def gather_name(walks: Walks, name: str) -> str:
     """What the function is called that makes a sparse input's lists."""

@@ -77,7 +77,8 @@ class Layout:
             return -(-sizes[base_index(self.indices[self.column])] // room.panel) * room.panel * _product(shape)
         if self.padded:
             return _product(shape[:-1]) * room.stride(shape[-1])
-        return -(-_product(shape) // room.panel) * room.panel
+        # A panel more: who reads the last row LANES entries at a time reads beyond its end.
+        return (-(-_product(shape) // room.panel) + 1) * room.panel
 
     def pack(self, array: Array, room: Room) -> Array:
         """The entries as they lie in memory; the filling is 0."""

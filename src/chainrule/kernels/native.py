@@ -1,6 +1,6 @@
 """The compiled runner: buffers, arguments, and one call an epoch and thread.
 
-The slow twin is training/loop.py's InterpretedRunner, and tests compare the two.
+The slow twin is training/runner.py's InterpretedRunner, and tests compare the two.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class NativeRunner:
     def epoch(
         self, order: Array, batch_size: int, table: Mapping[str, Array], watcher: Looker, steps: int | None = None
     ) -> Any:
-        """One epoch over the rows in `order` (or its first `steps`): see training.loop.Runner."""
+        """One epoch over the rows in `order` (or its first `steps`): see training.runner.Runner."""
         return self.epochs(order[None], batch_size, table, watcher, steps)[0]
 
     def epochs(
@@ -245,6 +245,9 @@ class NativeRunner:
         for name, entries in wanted.items():
             if name in self.module.addresses:
                 self.memory[name] = aligned(entries, self.dtype)
+        for name, (indices, count) in self.module.words.items():
+            entries = count * int(np.prod([_size(sizes, i) for i in indices], dtype=np.int64))
+            self.memory[name] = aligned(entries, np.dtype(np.int64))
         for name, array in self.sources.items():
             self.memory[f"{name} source"] = array
         for name, lists in self.lists.items():

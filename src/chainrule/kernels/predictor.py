@@ -193,6 +193,9 @@ class Predictor:
         for name, entries in wanted.items():
             if name in step.module.addresses:
                 step.memory[name] = aligned(entries, self.dtype)
+        for name, (indices, count) in step.module.words.items():
+            entries = count * int(np.prod([_size(sizes, i) for i in indices], dtype=np.int64))
+            step.memory[name] = aligned(entries, np.dtype(np.int64))
         for name in step.module.sparse:
             width, blocks, _ = self._lists(name)
             nothing = aligned(2, np.dtype(np.int64))

@@ -9,11 +9,11 @@ pairs a row, and the same non-zeros column by column, `counts[c]` of them in `co
 
 from __future__ import annotations
 
-from chainrule.formula.expr import ZERO, Element, Expr, transform
+from chainrule.formula.expr import Element
 from chainrule.kernels.expressions import Writer
+from chainrule.kernels.lookups import Lookups
 from chainrule.kernels.schedule import ENTRIES, SAMPLES, Group, as_matrices, panel_column
-from chainrule.kernels.walks import Walks, value_of
-from chainrule.program.instructions import ACCUMULATOR, Contract, Map, Update
+from chainrule.program.instructions import Contract, Map
 
 # Of the left side, what is walked again and again should stay in the second-level cache: 192 of 512 KB of float32.
 LEFT_ENTRIES = 49_152
@@ -21,7 +21,7 @@ PACKED = "the packed rows"  # the buffer in which each thread has LEFT_ENTRIES n
 ROWS_AT_ONCE = 64
 
 
-class Products(Walks):
+class Products(Lookups):
     """Walks, and the products among them."""
 
     def contract(self, group: Group) -> None:
@@ -261,18 +261,3 @@ class Products(Walks):
             w.line("column = panel + p")
             w.line(f"width = least(PANEL, {w.size(last)} - column * PANEL)")
             self._columns(w, group, last, axis, "column", f"{sums} + p * PANEL")
-
-    def nothing_without_gradient(self, group: Group) -> bool:
-        """Whether a row whose sum is 0 stays as it is (plain descent): then nothing is to be done for it."""
-        values: dict[str, Expr] = {ACCUMULATOR: ZERO}
-
-        def known(node: Expr) -> Expr:
-            return values.get(node.tensor, node) if isinstance(node, Element) else node
-
-        for instruction in group.instructions:
-            new = transform(value_of(instruction), known)
-            unchanged = isinstance(instruction, Update) and new == instruction.out
-            if instruction.out.tensor in group.stored and not unchanged:
-                return False
-            values[instruction.out.tensor] = new
-        return True

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from chainrule.formula.expr import ZERO, Delta, Element, Expr, Position, elements, transform, walk
 from chainrule.kernels.layout import Layout
 from chainrule.program.instructions import ACCUMULATOR, Contract, Instruction, Map, Program, Reduce, Update, reads
+from chainrule.program.lookups import tables
 from chainrule.program.passes import expressions
 
 SAMPLES, ENTRIES = "samples", "entries"
@@ -215,7 +216,7 @@ def choose_layouts(program: Program) -> Layouts:
     products = [i for i in program if isinstance(i, Contract)]
     wanted: dict[str, list[int]] = {}
     gradients = dict(program.gradients)
-    lefts: set[str] = set()
+    lefts = tables(program)  # of which rows are read, as of left sides
     for product in products:
         sides = as_matrices(product, home_column(product, home, gradients, wanted))
         if sides is None:

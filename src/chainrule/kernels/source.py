@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from chainrule.kernels.expressions import Writer
-from chainrule.kernels.gathers import GATHER, gather_lists, gather_name, list_arguments
+from chainrule.kernels.gathers import GATHER, GATHER_NUMBERS, gather_lists, gather_name, list_arguments
 from chainrule.kernels.layout import Layout
 from chainrule.kernels.products import PACKED, Products
 from chainrule.kernels.schedule import (
@@ -25,7 +25,7 @@ from chainrule.kernels.schedule import (
     schedule,
     sparse_inputs,
 )
-from chainrule.kernels.walks import Function
+from chainrule.kernels.walks import Function, numbers_name
 from chainrule.program.instructions import Contract, Program, reads
 from chainrule.program.passes import signs_of_results
 
@@ -40,7 +40,8 @@ class Module:
     """The text of a compiled step, and what its arguments mean.
 
     `addresses` names the memory behind each word of `address`; `numbers` what follows FIRST_NUMBER in `number`;
-    `buffers` maps each computed tensor to its buffer; `parts` names what the clocks of a profile measure.
+    `buffers` maps each computed tensor to its buffer; `words` is memory for whole numbers, so many for each combination
+    of these indices; `parts` names what the clocks of a profile measure.
     """
 
     text: str
@@ -50,6 +51,7 @@ class Module:
     addresses: tuple[str, ...]
     buffers: Mapping[str, str]
     scratch: Mapping[str, tuple[tuple[str, ...], str, tuple[str, ...]]]
+    words: Mapping[str, tuple[tuple[str, ...], int]]
     functions: tuple[Function, ...]
     parts: tuple[str, ...]
 
@@ -122,6 +124,9 @@ class _ModuleWriter:
                 case _:
                     self.walks.map(group)
         gathers = [gather_lists(self.walks, name) for name in self.sparse]
+        for name in self.walks.numbered:
+            self.walks.words[numbers_name(name)] = (self.program.tensors[name].indices, 1)
+        gathers += [GATHER_NUMBERS] if self.walks.numbered else []
         self._epoch()
         epoch = "\n".join("    " * line.depth + line.text for line in self.lines).replace(
             "<parts>", str(len(self.parts))
@@ -137,6 +142,7 @@ class _ModuleWriter:
             tuple(self.addresses),
             self.buffers,
             self.walks.scratch,
+            self.walks.words,
             tuple(functions),
             tuple(self.parts),
         )
@@ -195,12 +201,18 @@ class _ModuleWriter:
                 continue
             if tensor.role == "computed" and name not in self.buffers:
                 continue
+            if tensor.classes is not None and not self._read(name):
+                continue
             key = self.buffers.get(name, name)
             found.append((name, key))
             home = self.layouts.home[name]
             for (copy, _), column in zip(self.layouts.columns(name), self.layouts.copies.get(name, ()), strict=True):
                 found.append((copy, f"{key} by {column}" if home else copy))
         return found
+
+    def _read(self, name: str) -> bool:
+        """Whether a function reads a tensor in the dtype of the step."""
+        return any(self.names("tensor", name) in f.arguments for f in self.walks.functions)
 
     def _epoch(self) -> None:
         names, program, add = self.names, self.program, self._add
@@ -214,6 +226,8 @@ class _ModuleWriter:
             add(1, f"{names('tensor', name)} = {self._address(key, 'F')}")
         for name in self.walks.scratch:
             add(1, f"{names('tensor', name)} = {self._address(name, 'F')}")
+        for name in self.walks.words:
+            add(1, f"{names('tensor', name)} = {self._address(name, 'int64')}")
         packed = names("tensor", PACKED)
         if any(packed in f.arguments for f in self.walks.functions):
             add(1, f"{packed} = {self._address(PACKED, 'F')}")
@@ -289,6 +303,11 @@ class _ModuleWriter:
             padded = self.layouts.home[tensor.name].padded and indices
             stride = names("stride", indices[-1]) if padded else width
             batch = names("tensor", tensor.name)
+            if tensor.name in self.walks.numbered:
+                numbers = names("tensor", numbers_name(tensor.name))
+                self._add(2, f"gather_numbers(start, stop, {width}, order, batch_first, {source}, {numbers})")
+            if tensor.classes is not None and not self._read(tensor.name):
+                continue
             self._add(2, f"gather(start, stop, {width}, {stride}, order, batch_first, {source}, {batch})")
         self._clock("gather")
 

@@ -9,14 +9,28 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from chainrule.formula.expr import Delta, Draw, Element, Expr, Position, Size, elements, mul, symbols, walk
+from chainrule.formula.expr import (
+    ZERO,
+    Delta,
+    Draw,
+    Element,
+    Expr,
+    Position,
+    Size,
+    elements,
+    mul,
+    symbols,
+    transform,
+    walk,
+)
 from chainrule.kernels.expressions import Names, Writer, draw_name, runs_along, vectorizes
 from chainrule.kernels.layout import Layout
 from chainrule.kernels.schedule import SAMPLES, Group, Layouts, SparseInput
 from chainrule.program.instructions import ACCUMULATOR, Contract, Instruction, Map, Program, Reduce, Update
+from chainrule.program.lookups import fixed, numbered, pinned, terms
 
 BLOCK = 1024  # entries of a flat loop that one thread takes at a time: 4 KB of float32
 
@@ -29,12 +43,16 @@ class Function:
     arguments: list[str]
     text: str
     group: Group
-    kind: str  # what it became: "tiles", "sparse", "vectors" or "loops"
+    kind: str  # what it became: "tiles", "sparse", "rows", "vectors" or "loops"
 
 
 @dataclass
 class Walks:
-    """Writes the function of a group. `scratch` collects the buffers that packing needs."""
+    """Writes the function of a group.
+
+    `scratch` collects the buffers that packing needs, `words` memory for whole numbers: its indices, and how many words
+    there are for each combination of them.
+    """
 
     program: Program
     layouts: Layouts
@@ -43,6 +61,7 @@ class Walks:
     names: Names = field(default_factory=Names)
     functions: list[Function] = field(default_factory=list)
     scratch: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = field(default_factory=dict)
+    words: dict[str, tuple[tuple[str, ...], int]] = field(default_factory=dict)
 
     @contextmanager
     def function(self, group: Group, kind: str, extra: Sequence[str] = ()) -> Iterator[Writer]:
@@ -70,6 +89,7 @@ class Walks:
         draws = dict.fromkeys(draw_name(n) for u in used for n in walk(u) if isinstance(n, Draw))
         words += [self.names("key", d) for d in draws]
         words += [self.names("scalar", s) for s in scalars] + [self.names("tensor", m) for m in memories]
+        words += [self.names("tensor", numbers_name(t)) for t in self.numbered]
         for name in self.sparse:
             words += self.sparse_words(name)
         return list(dict.fromkeys(words))
@@ -78,6 +98,11 @@ class Walks:
         """What a sparse input's lists are called: see products.py."""
         parts = ("starts", "places", "rows", "counts", "columns", "capacity", "room", "blocks", "block")
         return [self.names("tensor", f"{name} {part}") for part in parts]
+
+    @cached_property
+    def numbered(self) -> list[str]:
+        """The class numbers that say which row: they lie in memory as whole numbers."""
+        return numbered(self.program)
 
     @cached_property
     def indices(self) -> list[str]:
@@ -165,7 +190,10 @@ class Walks:
             if (
                 inner
                 and isinstance(instruction, Reduce)
-                and not vectorizes(instruction.body, axis, self.layouts, frozenset())
+                and (
+                    axis in fixed(instruction, self.program)
+                    or not vectorizes(terms(instruction, self.program), axis, self.layouts, frozenset())
+                )
             ):
                 return None
             if not vectorizes(value, axis, self.layouts, frozenset(known)):
@@ -330,31 +358,33 @@ class Walks:
         """A group whose head is a sum, maximum or minimum."""
         head = group.head
         assert isinstance(head, Reduce)
-        axis = self.axis_of(group)
-        inner = None if axis else self._inner_axis(head)
+        axis, chosen = self.axis_of(group), pinned(head, self.program)
+        head = replace(head, body=terms(head, self.program))
+        inner = None if axis else self._inner_axis(head, chosen)
         with self.function(group, "vectors" if axis or inner else "loops") as w:
             self.load_scalars(w, group)
             if axis is not None:
-                self._sum_columns(w, group, head, axis)
+                self._sum_columns(w, group, head, axis, chosen)
                 return
             with self.each(w, head.out, group.by):
                 if inner is not None:
-                    self._sum_vectors(w, head, inner)
+                    self._sum_vectors(w, head, inner, chosen)
                 else:
                     w.line(f"acc = {_START[head.kind]}")
-                    with self.bound_loops(w, head.indices):
+                    with self.bound_loops(w, head.indices, chosen):
                         w.line(_combine(head.kind, "acc", w.value(head.body)))
                 self.finish(w, group, "acc")
 
-    def _inner_axis(self, head: Reduce) -> str | None:
+    def _inner_axis(self, head: Reduce, chosen: Mapping[str, Element]) -> str | None:
         """The bound index along which the body can be computed LANES entries at a time."""
-        for index in reversed(head.indices):
+        numbers = {s for number in chosen.values() for s in number.slots}
+        for index in reversed([i for i in head.indices if i not in chosen and i not in numbers]):
             varies = any(index in e.slots for e in elements(head.body))
             if varies and vectorizes(head.body, index, self.layouts, frozenset()):
                 return index
         return None
 
-    def _sum_columns(self, w: Writer, group: Group, head: Reduce, axis: str) -> None:
+    def _sum_columns(self, w: Writer, group: Group, head: Reduce, axis: str, chosen: Mapping[str, Element]) -> None:
         """Sums side by side, two vectors of them at a time: one alone would wait for itself."""
         size = w.size(self.size_of(head.out, axis))
         with self.rows(w, head.out, group.by, axis):
@@ -364,7 +394,7 @@ class Walks:
                 w.line(f"acc = spread({_START[head.kind]})")
                 w.line(f"acc_2 = spread({_START[head.kind]})")
                 w.axis = axis
-                with self.bound_loops(w, head.indices):
+                with self.bound_loops(w, head.indices, chosen):
                     for name, place in (("acc", "b"), ("acc_2", "(b + LANES)")):
                         w.loops[axis] = place
                         w.line(_combine(head.kind, name, w.value(head.body)))
@@ -373,13 +403,13 @@ class Walks:
                     self.finish(w, group, name)
                 w.axis = None
 
-    def _sum_vectors(self, w: Writer, head: Reduce, axis: str) -> None:
+    def _sum_vectors(self, w: Writer, head: Reduce, axis: str, chosen: Mapping[str, Element]) -> None:
         """One sum, LANES terms at a time; the last vector may be partly outside."""
         size = w.size(axis)
         neutral = _START[head.kind]
         w.line(f"lanes = spread({neutral})")
         outer = [i for i in head.indices if i != axis]
-        with self.bound_loops(w, outer):
+        with self.bound_loops(w, outer, chosen):
             w.line(f"tail = {size} % LANES")
             with self.along(w, axis, "0", f"{size} - tail"):
                 w.line(_combine(head.kind, "lanes", w.value(head.body)))
@@ -391,15 +421,41 @@ class Walks:
         w.line(f"acc = {across}(lanes)")
 
     @contextmanager
-    def bound_loops(self, w: Writer, indices: Sequence[str]) -> Iterator[None]:
+    def bound_loops(self, w: Writer, indices: Sequence[str], chosen: Mapping[str, Element]) -> Iterator[None]:
+        """Loops over summed indices; one that a class number has `chosen` takes that value alone."""
         depth = w.depth
-        for index in indices:
+        for index in (i for i in indices if i not in chosen):
             variable = self.names("index", index)
             w.loops[index] = variable
             w.line(f"for {variable} in range({w.size(index)}):")
             w.depth += 1
+        for index, number in chosen.items():
+            self.pin(w, index, number)
         yield
         w.depth = depth
+
+    def pin(self, w: Writer, index: str, number: Element) -> None:
+        """Let an index be what a class number says. These numbers lie side by side, without room at the end of rows."""
+        indices = self.program.tensors[number.tensor].indices
+        place = w.row_major(number.slots, Layout((*indices, "", "")))
+        variable = self.names("index", index)
+        w.line(f"{variable} = {self.names('tensor', numbers_name(number.tensor))}[{place}]")
+        w.loops[index] = variable
+
+    def nothing_without_gradient(self, group: Group) -> bool:
+        """Whether a row whose sum is 0 stays as it is (plain descent): then nothing is to be done for it."""
+        values: dict[str, Expr] = {ACCUMULATOR: ZERO}
+
+        def known(node: Expr) -> Expr:
+            return values.get(node.tensor, node) if isinstance(node, Element) else node
+
+        for instruction in group.instructions:
+            new = transform(value_of(instruction), known)
+            unchanged = isinstance(instruction, Update) and new == instruction.out
+            if instruction.out.tensor in group.stored and not unchanged:
+                return False
+            values[instruction.out.tensor] = new
+        return True
 
     def as_sum(self, group: Group) -> Group:
         """A product that is no matrix product, as a plain sum."""
@@ -408,6 +464,11 @@ class Walks:
         body = mul(head.left, head.right)
         sum_ = Reduce(head.out, "sum", head.indices, body, head.epilogue, head.formula)
         return Group(sum_, group.by, group.then, group.stored)
+
+
+def numbers_name(tensor: str) -> str:
+    """What the memory is called in which class numbers are whole numbers."""
+    return f"{tensor} numbers"
 
 
 def _expressions(instruction: Instruction) -> list[Expr]:
