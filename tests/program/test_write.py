@@ -257,3 +257,16 @@ def test_a_text_cannot_leave_the_docstring():
     text = '# """; import os \\N{nothing}\n' + (EXAMPLES / "logistic.formula").read_text()
     tree = ast.parse(printed(formula(text)))
     assert [n.names[0].name for n in ast.walk(tree) if isinstance(n, ast.Import)] == ["sys", "numpy"]
+
+
+@pytest.mark.parametrize("start", ["truncated_normal(0.5, 2)", "keras_he_normal", "orthogonal(2)", "identity(3)"])
+def test_starting_values_that_numpy_does_not_draw_itself(start):
+    net = formula(
+        f"size k = 3\ninput x[i]\ntarget t[k]\nparameter W[i, k] = {start}\np[k] = sum[i](x[i]*W[i, k])\n"
+        "E = sum[k]((t[k] - p[k])**2)",
+        dtype="float64",
+        sizes={"i": 5},
+        seed=4,
+    )
+    (first,) = names_of(printed(net))["initialize"]()
+    assert first == pytest.approx(net.parameters["W"], rel=1e-14)

@@ -1,7 +1,7 @@
 """Program → a NumPy program that a person could have written, with the formulas as comments. It runs as it stands.
 
     initialize      the first parameters (and states), drawn as chainrule draws them
-    forward         from the inputs to the output; predict is this alone
+    forward         from the inputs to the output; predict is this alone, or the equations that hold when predicting
     train_step      forward, backward and update on one batch
     train           epochs of batches, in the order in which chainrule visits the rows
 
@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from chainrule.errors import SettingError, ShapeError
+from chainrule.formula.distributions import BITS
 from chainrule.formula.expr import (
+    Draw,
     Expr,
     Symbol,
     Where,
@@ -49,6 +51,43 @@ def softplus(a):
 def erf(a):
     """The error function, entry by entry: NumPy has none."""
     return np.vectorize(math.erf, otypes=[FLOAT])(a)''',
+    "truncated_normal": '''\
+def truncated_normal(generator, mean, deviation, shape):
+    """Normal numbers; those more than two standard deviations from the mean are drawn again."""
+    drawn = np.asarray(generator.normal(size=shape))
+    while (far := np.abs(drawn) > 2).any():
+        drawn[far] = generator.normal(size=np.count_nonzero(far))
+    return mean + deviation*drawn''',
+    "identity": '''\
+def identity(low, high, shape):
+    """`high` where row and column are equal, `low` elsewhere; all axes but the last count as the row."""
+    eye = np.eye(np.prod(shape[:-1], dtype=int), shape[-1])
+    return (low + (high - low)*eye).reshape(shape)''',
+    "orthogonal": '''\
+def orthogonal(generator, gain, shape):
+    """A random matrix with orthonormal columns, or rows where they are fewer; all axes but the last are the row."""
+    rows, columns = np.prod(shape[:-1], dtype=int), shape[-1]
+    q, triangle = np.linalg.qr(generator.normal(size=(max(rows, columns), min(rows, columns))))
+    q = q*np.sign(np.diag(triangle))
+    return gain*(q if rows >= columns else q.T).reshape(shape)''',
+    "even": '''\
+def mix(z):
+    """64-bit words well mixed: the finalizer of SplitMix64 (Steele, Lea and Flood, 2014)."""
+    z = (z ^ z >> 30) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ z >> 27) * np.uint64(0x94D049BB133111EB)
+    return z ^ z >> 31
+
+
+def even(shape, *key):
+    """Numbers in [0, 1) as chainrule draws them: by seed, step, name and number of the draw, row and place."""
+    gamma = np.uint64(0x9E3779B97F4A7C15)
+    h = np.zeros(1, np.uint64)
+    for word in key:
+        h = mix((h ^ np.uint64(word)) + gamma)
+    row = np.arange(shape[0], dtype=np.uint64)[:, None]
+    place = np.arange(1, math.prod(shape[1:]) + 1, dtype=np.uint64)
+    words = mix(h + gamma * ((row << 32) + place)) >> FIRST
+    return (words * 2.0**-BITS).astype(FLOAT).reshape(shape)''',
 }
 GENERATOR = '''\
 def rng(*key):
@@ -61,7 +100,7 @@ np.seterr(divide="ignore", invalid="ignore", over="ignore")"""
 
 @dataclass(frozen=True)
 class Start:
-    """How a parameter starts: "uniform" from low to high, "normal" (mean, deviation), or "constant" (low).
+    """How a parameter starts: "uniform" from low to high, "normal" (mean, deviation), "constant" (low), and so on.
 
     The bounds are formulas of the sizes, sqrt(6/(size(i) + size(j))).
     """
@@ -73,13 +112,14 @@ class Start:
 
 @dataclass(frozen=True)
 class Options:
-    """What the printed program is to be like: its own defaults, the dtype, and the formula text that it quotes."""
+    """What the printed program is to be like: its own defaults, the dtype, the formula text that it quotes."""
 
     dtype: str = "float64"
     epochs: int = 5
     batch_size: int = 32
     seed: int = 0
     text: str = ""
+    prediction: Program | None = None  # where it is not the forward pass of the training step
 
 
 def write_numpy(
@@ -154,6 +194,8 @@ class _Writer:
             functions += [self._train_step(), self._train()]
         body = "\n\n\n".join([*functions, self._main()])
         helpers = [text for name, text in HELPERS.items() if re.search(rf"\b{name}\(", body)]
+        bits = BITS[self.options.dtype]
+        helpers = [h.replace("FIRST", str(64 - bits)).replace("BITS", str(bits)) for h in helpers]
         body = "\n\n\n".join([*helpers, body]).replace("FLOAT", self.float) + "\n"
         head = [self._docstring(), ""]
         head += [*(["import math"] if "math." in body else []), "import sys", "", "import numpy as np"]
@@ -161,7 +203,9 @@ class _Writer:
             head += ["", SILENCE]
         named = [i for i in self.sizes if f"size {i}" in self.names.of and re.search(rf"\b{self.size(i)}\b", body)]
         constants = [f"{self.size(i)} = {self.sizes[i]}" for i in named]
-        constants += [f"{self.names.of[name]} = {self._hyper(name)}" for name in self._in_order(self.program.hyper)]
+        constants += [
+            f"{self.names.of[f'hyper {name}']} = {self._hyper(name)}" for name in self._in_order(self.program.hyper)
+        ]
         if constants:
             head += ["", *constants]
         return "\n".join(head) + "\n\n\n" + body
@@ -228,7 +272,12 @@ class _Writer:
         if start.distribution == "uniform" and "(" in high and key(negative(start.high)) == key(start.low):
             lines.append(f"limit = {high}")
             low, high = "-limit", "limit"
-        drawn = f"rng(seed, 2**32 + {number}).{start.distribution}({low}, {high}, {shape})"
+        generator = f"rng(seed, 2**32 + {number})"
+        drawn = {
+            "truncated_normal": f"truncated_normal({generator}, {low}, {high}, {shape})",
+            "identity": f"identity({low}, {high}, {shape})",
+            "orthogonal": f"orthogonal({generator}, {high}, {shape})",
+        }.get(start.distribution, f"{generator}.{start.distribution}({low}, {high}, {shape})")
         # A scalar is drawn as a plain number, an array of no axes is what computes.
         drawn = drawn if self.float == "float" else f"np.asarray({drawn}, dtype={self.float})"
         return [*lines, f"{name} = {drawn}"]
@@ -265,7 +314,23 @@ class _Writer:
         doc = f"From the input to {output}{', by way of what the backward pass needs' if later else ''}."
         forward = _function(f"forward({call})", doc, [*lines, "", *body, f"return {', '.join([*later, output])}"])
         short = [f"*_, {output} = forward({call})", f"return {output}"] if later else [f"return forward({call})"]
+        if self.options.prediction is not None:
+            return [forward, self._other_phase(self.options.prediction)]
         return [forward, _function(f"predict({call})", f"The output {output}.", short)]
+
+    def _other_phase(self, program: Program) -> str:
+        """predict, where it is not forward: nothing is drawn, and moving averages stand for those of the batch."""
+        same = [t.name for t in (*self.program.kept, *self.program.inputs)]
+        same += [n for n in self.names.of if n.startswith(("size ", "hyper "))]
+        told = Lines(program, self.sizes, self.options.dtype, {n: self.names.of[n] for n in same})
+        output = told.names.of[str(program.output)]
+        body = self._paragraph(told.ahead, told)
+        roles = (("parameters", "parameter"), ("state", "state"))
+        kept = [name for name, role in roles if self._read(told.ahead, role)]
+        head = ", ".join([*kept, *self._python(self._arguments(told.ahead))])
+        lines = [*self._unpack(False, told.ahead), *self._measured("\n".join(body), self._in_reach(told.ahead))]
+        doc = f"The output {output}, by the equations that hold when predicting."
+        return _function(f"predict({head})", doc, [*lines, *([""] if lines else []), *body, f"return {output}"])
 
     def _forward_arguments(self) -> str:
         kept = [
@@ -284,7 +349,8 @@ class _Writer:
 
     def _step_arguments(self, lines: Sequence[Line]) -> list[str]:
         found = {n.name for line in lines for n in walk(line.value) if isinstance(n, Symbol)}
-        return [s for s in ("step", "steps") if s in found]
+        found |= {"seed", "step"} if any(isinstance(n, Draw) for line in lines for n in walk(line.value)) else set()
+        return [s for s in ("seed", "step", "steps") if s in found]
 
     def _in_reach(self, lines: Sequence[Line]) -> list[Tensor]:
         return [*self._arguments(lines), *self.parameters]
@@ -332,12 +398,13 @@ class _Writer:
     def _is_generic(self, line: Line) -> bool:
         return re.match(re.escape(line.name) + r"(?!\w)", line.formula) is None
 
-    def _paragraph(self, lines: Sequence[Line]) -> list[str]:
+    def _paragraph(self, lines: Sequence[Line], told: Lines | None = None) -> list[str]:
         """Code with the formulas beside it, aligned; above it where they are too long for that."""
+        told = told or self.told
         pairs = []
         for line, following in itertools.zip_longest(lines, lines[1:]):
-            told = following is None or following.formula != line.formula
-            pairs.append((self.told.code(line), line.formula if told else ""))
+            is_last = following is None or following.formula != line.formula
+            pairs.append((told.code(line), line.formula if is_last else ""))
         fits = [len(c) for c, f in pairs if f and "\n" not in c and len(c) + len(f) + 8 <= WIDTH]
         column = max((n for n in fits if n + max(len(f) for c, f in pairs if len(c) <= n) + 8 <= WIDTH), default=0)
         texts = []

@@ -6,6 +6,7 @@ numbers do not depend on another's shape; the orders of the epochs use the keys 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -71,7 +72,7 @@ def _summed_positions(system: System, name: str) -> set[int]:
 
 
 def distribution(system: System, tensor: Tensor, sizes: Mapping[str, int]) -> tuple[str, float, float]:
-    """("uniform", low, high), ("normal", mean, standard deviation) or ("constant", value, value) of a parameter."""
+    """A parameter's distribution and its two numbers, as a row of INITIALIZERS has them: ("uniform", low, high), …"""
     initial = tensor.initial
     if initial is None or initial.name is None:
         raise SettingError(say("training.no_initial", name=tensor.name))
@@ -96,7 +97,41 @@ def _draw(
     if kind == "constant":
         return np.full(shape, low)
     generator = np.random.Generator(np.random.Philox(key=np.array([seed, PARAMETER_KEY + number], dtype=np.uint64)))
-    return np.asarray(generator.uniform(low, high, shape) if kind == "uniform" else generator.normal(low, high, shape))
+    match kind:
+        case "uniform":
+            return np.asarray(generator.uniform(low, high, shape))
+        case "normal":
+            return np.asarray(generator.normal(low, high, shape))
+        case "truncated_normal":
+            return truncated_normal(generator, low, high, shape)
+    if len(shape) < 2:
+        raise SettingError(say("library.needs_matrix", name=tensor.name, initializer=kind))
+    return identity(low, high, shape) if kind == "identity" else orthogonal(generator, high, shape)
+
+
+def truncated_normal(generator: np.random.Generator, mean: float, deviation: float, shape: tuple[int, ...]) -> Array:
+    """Normal numbers; those more than two standard deviations from the mean, one in 22, are drawn again."""
+    drawn = np.asarray(generator.normal(size=shape))
+    while (far := np.abs(drawn) > 2).any():
+        drawn[far] = generator.normal(size=np.count_nonzero(far))
+    return mean + deviation * drawn
+
+
+def identity(low: float, high: float, shape: tuple[int, ...]) -> Array:
+    """`high` where row and column are equal, `low` elsewhere; all indices but the last count as the row."""
+    eye = np.eye(math.prod(shape[:-1]), shape[-1])
+    return (low + (high - low) * eye).reshape(shape)
+
+
+def orthogonal(generator: np.random.Generator, gain: float, shape: tuple[int, ...]) -> Array:
+    """A random matrix with orthonormal columns, or rows where they are fewer; all indices but the last are the row.
+
+    The signs make it uniform over the orthogonal matrices (Mezzadri, 2007).
+    """
+    rows, columns = math.prod(shape[:-1]), shape[-1]
+    q, triangle = np.linalg.qr(generator.normal(size=(max(rows, columns), min(rows, columns))))
+    q = q * np.sign(np.diag(triangle))
+    return gain * (q if rows >= columns else q.T).reshape(shape)
 
 
 def starts(system: System) -> dict[str, Start]:
