@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from chainrule.kernels import native
-from chainrule.training.loop import Plan, _Rates, make_runner
+from chainrule.training.loop import Plan
+from chainrule.training.rates import Rates as _Rates
+from chainrule.training.runner import make_runner
 from chainrule.training.network import formula
 from chainrule.training.watch import Silent
 from tests.kernels.networks import Case, case, thinned

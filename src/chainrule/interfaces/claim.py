@@ -12,7 +12,8 @@ import click
 from chainrule.derivation.claims.judge import Checker
 from chainrule.derivation.claims.verdict import Verdict
 from chainrule.interfaces.show import open_network
-from chainrule.training.network import DEFAULT_RULE, Network, formula
+from chainrule.training.network import Network, formula
+from chainrule.training.optimizer import DEFAULT_RULE
 from chainrule.training.vocabulary import update_rule, vocabulary
 
 

@@ -17,7 +17,8 @@ from chainrule.formula.typeset import Unicode, latex_align, latex_document
 from chainrule.messages import say
 from chainrule.program.instructions import Program
 from chainrule.program.lower import lower_prediction
-from chainrule.training.network import DEFAULT_RULE, Network, formula, load
+from chainrule.training.network import Network, formula, load
+from chainrule.training.optimizer import DEFAULT_RULE
 from chainrule.training.vocabulary import Rule, update_rule
 
 
@@ -131,7 +132,8 @@ def as_numpy(network: Network, optimizer: str | None) -> str:
 
     program = training_step(network, optimizer)
     hyper = {n: v for n, v in network.hyper.items() if n not in program.defaults}
-    options = Options(seed=network.seed, text=network.formulas)
+    own = lower_prediction(network.system) if network.system.has_phases else None
+    options = Options(seed=network.seed, text=network.formulas, prediction=own)
     return write_numpy(program, network.sizes, starts(network.system), hyper, options)
 
 

@@ -21,8 +21,8 @@ from chainrule.program.interpret import keys_of_draws, run_events
 from chainrule.training.watch import Silent
 
 if TYPE_CHECKING:
-    from chainrule.training.loop import EpochReport, Runner
     from chainrule.training.network import Network
+    from chainrule.training.runner import EpochReport, Runner
 
 
 def explain_divergence(

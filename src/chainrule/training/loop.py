@@ -1,58 +1,66 @@
-"""The training loop, on one page: epochs over a Runner, with watchers that look on.
-
-A Runner runs one epoch: the compiled step (kernels), or the interpreter, which is its slow twin. It reports the sums of
-the watched quantities, and stops at a step whose loss is not finite.
-"""
+"""The training loop, on one page: epochs over a Runner, with watchers and callbacks that look on."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Any
 
 import numpy as np
 
 from chainrule.data.batches import batch_bounds, epoch_order
 from chainrule.errors import SettingError
-from chainrule.formula.evaluate import Array, evaluate
-from chainrule.formula.expr import Element, Expr, Symbol, symbols, transform
+from chainrule.formula.evaluate import Array
+from chainrule.formula.text import update_text
 from chainrule.messages import say
-from chainrule.program.instructions import Program
-from chainrule.program.interpret import keys_of_draws, run
-from chainrule.training.initial import starting_state
+from chainrule.training.callbacks.base import CallbackList
+from chainrule.training.diverge import explain_divergence
+from chainrule.training.metrics import Asked, measures, rankings
 from chainrule.training.network import Network
-from chainrule.training.vocabulary import hyper_name, schedule
-from chainrule.training.watch import History, Watcher, watcher_for
-
-if TYPE_CHECKING:
-    from chainrule.kernels.profile import Profile
+from chainrule.training.optimizer import AVERAGE, Optimizer
+from chainrule.training.ranking import rank
+from chainrule.training.rates import Rates
+from chainrule.training.runner import EpochReport, make_runner
+from chainrule.training.watch import History, Silent, Watcher, watcher_for
+from chainrule.training.weights import Data
 
 ENGINES = ("native", "interpreter")
 MAX_EPOCHS = 10**9
+# Rows of the epochs that go through one call of the compiled step, where nobody looks on between them: to begin a call
+# takes 0.1 ms, as long as an epoch over a few hundred rows of a small network.
+ROWS_PER_CALL = 2**16
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The options of one training."""
+    """The options of one training: see Network.fit."""
 
     epochs: int = 1
     batch_size: int | None = 32
-    optimizer: str | None = None
+    optimizer: str | Optimizer | None = None
     learning_rate: float | str | None = None
     seed: int = 0
     shuffle: bool = True
     threads: int | None = None
     verbose: str | int = "auto"
-    callbacks: tuple[Callable[[int, Mapping[str, float]], object], ...] = ()
+    callbacks: object = ()
     hyper: Mapping[str, float] = field(default_factory=dict)
     engine: str = "native"
     profile: bool = False
     sparse: bool | None = None
+    metrics: Asked = None
+    weighted_metrics: Asked = ()
+    initial_epoch: int = 0
+    validation_freq: int = 1
+    frozen: Sequence[str] = ()
+    model: Any = None
 
     def check(self) -> None:
         """Raises: SettingError, one line, for an option out of range."""
         self._whole("epochs", self.epochs, 0, MAX_EPOCHS)
+        self._whole("initial_epoch", self.initial_epoch, 0, MAX_EPOCHS)
+        self._whole("validation_freq", self.validation_freq, 1, MAX_EPOCHS)
         if self.batch_size is not None:
             self._whole("batch_size", self.batch_size, 1, 2**31 - 1)
         if self.threads is not None:
@@ -71,207 +79,208 @@ class Plan:
             raise SettingError(say("training.whole_number", name=name, came=value, low=low, high=high))
 
 
-@dataclass
-class EpochReport:
-    """What one epoch came to: sums over the samples of each watched quantity, and where it ended early.
+def train(network: Network, data: Data, validation: Data | None, plan: Plan) -> History:
+    """Train `network` on checked data, and leave the new weights in it."""
+    return Training(network, data, validation, plan).run()
 
-    `failed_step` is the number (from 0) of the step in this epoch whose loss was not finite.
+
+class Training:
+    """A training while it runs: what a callback may look at, and change.
+
+    `network` has the weights of the epoch that ended; `history` what was reached; `model` is what callbacks know as
+    their model. `stop = True` ends the training after this step or epoch; a `learning_rate` that is set holds from the
+    next step that begins.
     """
 
-    steps: int
-    samples: int
-    sums: dict[str, float]
-    failed_step: int | None = None
-    stopped: bool = False
-
-    def means(self) -> dict[str, float]:
-        return {name: total / max(self.samples, 1) for name, total in self.sums.items()}
-
-
-class Runner(Protocol):
-    """Runs steps on its own copy of the parameters and states. `compiled_in` are the seconds that compiling took.
-
-    `seed` is what random quantities are drawn by, with the number of the step that the table says.
-    """
-
-    compiled_in: float
-    seed: int
-
-    def epoch(
-        self, order: Array, batch_size: int, table: Mapping[str, Array], watcher: Watcher, steps: int | None = None
-    ) -> EpochReport:
-        """One epoch (or its first `steps`): rows in this order; `table` has one value a step per hyper-parameter."""
-        ...
-
-    def state(self) -> dict[str, Array]:
-        """Parameters and states as they are now."""
-        ...
-
-    def restore(self, state: Mapping[str, Array]) -> None:
-        """Set parameters and states."""
-        ...
-
-    def measured(self) -> Profile | None:
-        """Where the time went, if the runner was made to measure it."""
-        ...
-
-
-def train(network: Network, arrays: Mapping[str, Array], validation: Mapping[str, Array] | None, plan: Plan) -> History:
-    """Train `network` on checked arrays, and leave the new weights in it."""
-    from chainrule.training.diverge import explain_divergence
-
-    program, rule = network.training_program(plan.optimizer, network.metrics(arrays))
-    rows = len(next(iter(arrays.values())))
-    batch = min(plan.batch_size or rows, rows)
-    steps = len(batch_bounds(rows, batch))
-    rates = _Rates(network, program, plan, steps * plan.epochs)
-    runner = make_runner(network, program, arrays, plan)
-    history = History(steps_per_epoch=steps)
-    watcher = watcher_for(plan.verbose, plan.epochs, steps, rows, network.system.loss)
-    for line in network.overridden_updates(plan.optimizer):
-        watcher.note(say("training.update_overridden", line=line, rule=rule.name or plan.optimizer))
-    if runner.compiled_in > 1.0:
-        watcher.note(say("training.compiled", seconds=f"{runner.compiled_in:.1f}"))
-    with watcher:
-        for epoch in range(plan.epochs):
-            order = epoch_order(rows, plan.seed, epoch) if plan.shuffle else np.arange(rows, dtype=np.int64)
-            before = runner.state()
-            watcher.epoch_begins(epoch)
-            start = time.perf_counter()
-            table = rates.table(epoch * steps, steps)
-            report = runner.epoch(order, batch, table, watcher)
-            if report.failed_step is not None:
-                explain_divergence(network, program, arrays, runner, before, order, batch, table, report, epoch)
-            logs = {("loss" if n == network.system.loss else n): v for n, v in report.means().items()}
-            network.keep(runner.state())
-            if validation is not None:
-                logs |= {f"val_{n}": v for n, v in network.evaluate(dict(validation)).items()}
-            history.add(epoch, logs, time.perf_counter() - start)
-            watcher.epoch_ends(epoch, logs)
-            # A short epoch is over before anybody asks its threads to stop.
-            if report.stopped or (watcher.stop and epoch + 1 < plan.epochs):
-                history.interrupted = True
-                watcher.note(say("training.interrupted", epoch=epoch + 1, step=report.steps, steps=steps))
-                break
-            answers = [callback(epoch, logs) for callback in plan.callbacks]
-            if any(answer is False for answer in answers):
-                break
-    history.profile = runner.measured()
-    return history
-
-
-def make_runner(network: Network, program: Program, arrays: Mapping[str, Array], plan: Plan) -> Runner:
-    """The compiled step, or the interpreter where the plan asks for it."""
-    known = network.sizes
-    start = starting_state(program, network.kept, known, network.dtype)
-    if plan.engine == "interpreter":
-        return InterpretedRunner(program, arrays, start, known, network.dtype, plan.seed)
-    from chainrule.kernels.native import NativeRunner
-
-    return NativeRunner(
-        program, arrays, start, known, network.dtype, plan.threads, EpochReport, plan.profile, plan.sparse, plan.seed
-    )
-
-
-class InterpretedRunner:
-    """The slow twin of the compiled step: the same batches, one instruction at a time in NumPy."""
-
-    def __init__(
-        self,
-        program: Program,
-        arrays: Mapping[str, Array],
-        start: Mapping[str, Array],
-        sizes: Mapping[str, int],
-        dtype: str,
-        seed: int = 0,
-    ):
-        self.seed = seed
-        self.program, self.arrays, self.sizes, self.dtype = program, arrays, dict(sizes), dtype
-        self.compiled_in = 0.0
-        self.kept = {n: a.copy() for n, a in start.items()}
-
-    def epoch(
-        self, order: Array, batch_size: int, table: Mapping[str, Array], watcher: Watcher, steps: int | None = None
-    ) -> EpochReport:
-        """See Runner."""
-        report = EpochReport(0, 0, dict.fromkeys(self.program.watched, 0.0))
-        bounds = batch_bounds(len(order), batch_size)
-        for step, (start, stop) in enumerate(bounds[:steps]):
-            out = self.step(order[start:stop], {n: float(v[step]) for n, v in table.items()})
-            sums = {n: _total(out[n], stop - start) for n in self.program.watched}
-            if self.program.loss is not None and not np.isfinite(sums[self.program.loss]):
-                report.failed_step = step
-                return report
-            self.kept = {n: out[n] for n in self.kept}
-            report.steps += 1
-            report.samples += stop - start
-            for name, total in sums.items():
-                report.sums[name] += total
-            if watcher.step_ends(report.steps, report.samples, report.sums):
-                report.stopped = True
-                return report
-        return report
-
-    def step(self, rows: Array, hyper: Mapping[str, float]) -> dict[str, Array]:
-        """All tensors of one step on these rows; the state is left as it was."""
-        batch = {n: self._cast(a[rows]) for n, a in self.arrays.items()}
-        sizes = {**self.sizes, self.program.samples: len(rows)}
-        keys = {n: k[0] for n, k in keys_of_draws(self.program, self.seed, np.array([hyper.get("step", 1.0)])).items()}
-        return run(self.program, {**batch, **self.kept, **keys}, sizes, hyper)
-
-    def _cast(self, array: Array) -> Array:
-        return array if array.dtype.kind == "i" else array.astype(self.dtype, copy=False)
-
-    def state(self) -> dict[str, Array]:
-        return {n: a.copy() for n, a in self.kept.items()}
-
-    def restore(self, state: Mapping[str, Array]) -> None:
-        self.kept = {n: a.copy() for n, a in state.items()}
-
-    def measured(self) -> None:
-        """The interpreter measures nothing: Plan.check refuses it."""
-
-
-def _total(values: Array, samples: int) -> float:
-    """A sum over the samples; what the batch has one of counts for each of them."""
-    total = float(np.sum(values, dtype=np.float64))
-    return total * samples if values.ndim == 0 else total
-
-
-class _Rates:
-    """The value of every hyper-parameter at every step."""
-
-    def __init__(self, network: Network, program: Program, plan: Plan, steps: int):
-        given = dict(plan.hyper)
-        self.formula: Expr | None = None
-        if isinstance(plan.learning_rate, str):
-            self.formula, defaults = schedule(plan.learning_rate)
-            own = {n: given.pop(n) for n in list(given) if n in defaults}
-            self.scalars = {n: float(v) for n, v in {**defaults, **own}.items()}
-            if "eta0" in given:
-                given["eta"] = given.pop("eta0")
-            if "eta0" not in symbols(self.formula):
-                given.setdefault("eta", 0.0)  # a schedule that names no base rate needs none
-        elif plan.learning_rate is not None:
-            given["eta"] = float(plan.learning_rate)
-        if "eta" in given and "eta" not in {*program.hyper, *program.defaults}:
-            raise SettingError(say("training.no_learning_rate"))
-        self.values = network.plan_hyper(
-            program, {hyper_name(n, _names(network, program)): v for n, v in given.items()}
+    def __init__(self, network: Network, data: Data, validation: Data | None, plan: Plan):
+        self.network, self.data, self.validation, self.plan = network, data, validation, plan
+        self.model = network if plan.model is None else plan.model
+        weight = network.weighted.weight if data.weights is not None else None
+        self.measures = measures(network, plan.metrics, data.arrays, plan.weighted_metrics, weight)
+        self.rankings = rankings(network, plan.metrics, data.arrays, plan.weighted_metrics)
+        self.program, rule = network.training_program(
+            plan.optimizer,
+            {n: e for m in self.measures for n, e in m.sums.items()},
+            weighted=weight is not None,
+            frozen=plan.frozen,
         )
-        self.steps = steps
+        network.begin_rule("\n".join(map(update_text, rule.lines)))
+        self.rows = data.rows
+        self.batch = min(plan.batch_size or self.rows, self.rows)
+        self.steps = len(batch_bounds(self.rows, self.batch))  # of an epoch
+        self.done = 0  # steps of this training
+        self.shift = max(0, network.epochs - plan.initial_epoch)  # of the numbers of the epochs' orders
+        epochs = max(0, plan.epochs - plan.initial_epoch)
+        self.rates = Rates(network, self.program, plan, self.steps * epochs, network.steps)
+        self.runner = make_runner(network, self.program, self._bound(), plan)
+        self.history = History(steps_per_epoch=self.steps)
+        self.watcher: Watcher = watcher_for(plan.verbose, plan.epochs, self.steps, self.rows, self.logs_of)
+        for line in network.overridden_updates(plan.optimizer):
+            self.watcher.note(say("training.update_overridden", line=line, rule=rule.name or plan.optimizer))
+        if self.runner.compiled_in > 1.0:
+            self.watcher.note(say("training.compiled", seconds=f"{self.runner.compiled_in:.1f}"))
+        self.stop = False
+        self.callbacks = CallbackList(plan.callbacks, self)
 
-    def table(self, first: int, count: int) -> dict[str, Array]:
-        """One float64 per step and hyper-parameter, for `count` steps from number `first` (from 0)."""
-        numbers = np.arange(first + 1, first + count + 1, dtype=np.float64)
-        table = {n: np.full(count, v) for n, v in self.values.items()}
-        table |= {"step": numbers, "steps": np.full(count, float(self.steps))}
-        if self.formula is not None:
-            at_step = transform(self.formula, lambda n: Element("step", ("s",)) if n == Symbol("step") else n)
-            scalars = {**self.scalars, "steps": float(self.steps), "eta0": self.values["eta"]}
-            table["eta"] = evaluate(at_step, {"step": numbers}, ("s",), sizes={"s": count}, scalars=scalars)
-        return table
+    # what callbacks ask for
 
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the next step; NaN where the rule has none."""
+        return self.rates.rate(self.done)
 
-def _names(network: Network, program: Program) -> dict[str, object]:
-    return dict.fromkeys((*program.hyper, *program.defaults, *network.hyper))
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self.rates.set_rate(value)
+
+    def weights(self) -> dict[str, Array]:
+        """Parameters and states as they are now: copies."""
+        return self.runner.state()
+
+    def set_weights(self, arrays: Mapping[str, Array]) -> None:
+        """Go on from these parameters and states; those that are not named stay."""
+        state = {**self.runner.state(), **arrays}
+        self.runner.restore(state)
+        self.network.keep(state)
+
+    def logs_of(self, means: Mapping[str, float]) -> dict[str, float]:
+        """The loss and the metrics, as they are logged, from the means of what the step sums up."""
+        loss = {"loss": means[self.program.loss]} if self.program.loss is not None else {}
+        return loss | {m.name: m.final(means) for m in self.measures}
+
+    # the loop
+
+    def run(self) -> History:
+        """All epochs."""
+        plan, logs = self.plan, dict[str, float]()
+        with self.watcher:
+            self.callbacks.on_train_begin()
+            epoch = plan.initial_epoch
+            while epoch < plan.epochs and not self.stop:
+                for report, seconds in self._epochs(epoch):
+                    logs = self._epoch_ends(epoch, report, seconds)
+                    epoch += 1
+                # A short epoch is over before anybody asks its threads to stop.
+                if report.stopped or (self.watcher.stop and epoch < plan.epochs):
+                    self.history.interrupted = True
+                    note = say("training.interrupted", epoch=epoch, step=report.steps, steps=self.steps)
+                    self.watcher.note(note)
+                    break
+            self._take_average()
+            self.callbacks.on_train_end(logs)
+        self.history.profile = self.runner.measured()
+        return self.history
+
+    def _epochs(self, epoch: int) -> list[tuple[EpochReport, float]]:
+        """Run the next epoch, or several where nobody looks on between them; reports, and seconds of each."""
+        count = self._together(epoch)
+        self.callbacks.on_epoch_begin(epoch)
+        self.watcher.epoch_begins(epoch)
+        before, table = self.runner.state(), self.rates.table(self.done, count * self.steps)
+        orders = np.stack([self._order(epoch + n) for n in range(count)])
+        start = time.perf_counter()
+        if self.callbacks.per_batch:
+            reports = [self._epoch_by_steps(orders[0], table)]
+        elif count == 1:
+            reports = [self.runner.epoch(orders[0], self.batch, table, self.watcher)]
+        else:
+            reports = self.runner.epochs(orders, self.batch, table, self.watcher)
+        seconds = (time.perf_counter() - start) / count
+        for n, report in enumerate(reports):
+            if report.failed_step is not None:
+                self._diverged(epoch, n, orders, before, table, report)
+        # The last one that was begun: those behind it have no steps.
+        begun = max(1, sum(1 for r in reports if r.steps))
+        self.done += sum(r.steps for r in reports)
+        self.network.steps += sum(r.steps for r in reports)
+        self.network.epochs += begun
+        self.network.keep(self.runner.state())
+        return [(r, seconds) for r in reports[:begun]]
+
+    def _together(self, epoch: int) -> int:
+        """How many epochs go through one call of the compiled step."""
+        seen = len(self.callbacks) or self.validation is not None or self.rankings
+        if seen or type(self.watcher) is not Silent or self.plan.engine != "native" or self.watcher.stop:
+            return 1
+        return max(1, min(self.plan.epochs - epoch, ROWS_PER_CALL // self.rows))
+
+    def _order(self, epoch: int) -> Array:
+        """The rows as this epoch visits them. A second training goes on where the first ended its orders."""
+        if not self.plan.shuffle:
+            return np.arange(self.rows, dtype=np.int64)
+        return epoch_order(self.rows, self.plan.seed, epoch + self.shift)
+
+    def _epoch_by_steps(self, order: Array, table: dict[str, Array]) -> EpochReport:
+        """One epoch with a look at every step: each is an epoch of one batch to the runner."""
+        whole = EpochReport(0, 0, dict.fromkeys(self.program.watched, 0.0))
+        for step, (start, stop) in enumerate(batch_bounds(len(order), self.batch)):
+            self.callbacks.on_train_batch_begin(step)
+            now = self.rates.table(self.done + step, 1)
+            for name, column in table.items():  # as it was used, for who replays the epoch
+                column[step] = now[name][0]
+            report = self.runner.epoch(order[start:stop], self.batch, now, Silent())
+            if report.failed_step is not None:
+                whole.failed_step = step
+                return whole
+            whole.add(report)
+            self.callbacks.on_train_batch_end(step, self.logs_of(whole.means()))
+            if self.watcher.step_ends(whole.steps, whole.samples, whole.sums) or (self.stop and step + 1 < self.steps):
+                whole.stopped = self.watcher.stop
+                break
+        return whole
+
+    def _epoch_ends(self, epoch: int, report: EpochReport, seconds: float) -> dict[str, float]:
+        """What it reached goes to the history, the watcher and the callbacks."""
+        logs: dict[str, Any] = self.logs_of(report.means())
+        if self.rankings:
+            logs |= rank(self.network, self.rankings, self.data.arrays, self.data.weights)
+        if self.validation is not None and (epoch + 1) % self.plan.validation_freq == 0:
+            self.callbacks.on_test_begin()
+            own = self.network.measured(self.validation, self.plan.metrics, self.plan.weighted_metrics)
+            self.callbacks.on_test_end(own)
+            logs |= {f"val_{n}": v for n, v in own.items()}
+        changes = self.network.changes
+        self.callbacks.on_epoch_end(epoch, logs)
+        if self.network.changes != changes:  # a callback has set weights
+            self.runner.restore({**self.runner.state(), **self._of_runner(self.network.kept)})
+        self.history.add(epoch, logs, seconds)
+        self.watcher.epoch_ends(epoch, logs)
+        return logs
+
+    def _diverged(
+        self,
+        epoch: int,
+        number: int,
+        orders: Array,
+        before: dict[str, Array],
+        table: dict[str, Array],
+        report: EpochReport,
+    ) -> None:
+        """Put the last good weights back and say where the loss was lost. Raises: Diverged."""
+        if number:  # the epochs of the same call that went well
+            self.runner.restore(before)
+            first = {n: v[: number * self.steps] for n, v in table.items()}
+            self.runner.epochs(orders[:number], self.batch, first, Silent())
+            before = self.runner.state()
+        own = {n: v[number * self.steps :][: self.steps] for n, v in table.items()}
+        explain_divergence(
+            self.network, self.program, self._bound(), self.runner, before, orders[number], self.batch, own, report,
+            epoch + number,
+        )  # fmt: skip
+
+    def _take_average(self) -> None:
+        """The averages of the weights, where the optimizer keeps some, take the weights' place."""
+        kept = self.network.kept
+        own = {p.name: kept.get(f"{AVERAGE}_{p.name}") for p in self.network.system.parameters}
+        optimizer = self.plan.optimizer
+        if isinstance(optimizer, Optimizer) and optimizer.ema is not None and self.done:
+            self.network.keep({n: a.copy() for n, a in own.items() if a is not None})
+
+    def _bound(self) -> dict[str, Array]:
+        """The arrays by the program's names, sample weights among them."""
+        if self.data.weights is None:
+            return dict(self.data.arrays)
+        return {**self.data.arrays, self.network.weighted.weight.tensor: self.data.weights}
+
+    def _of_runner(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        return {t.name: arrays[t.name] for t in self.program.kept if t.name in arrays}

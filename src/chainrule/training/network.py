@@ -16,10 +16,11 @@ array([31.])
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,19 +38,21 @@ from chainrule.program.interpret import run
 from chainrule.program.lower import lower_prediction, lower_training
 from chainrule.training.bind import bind
 from chainrule.training.initial import initial_values
-from chainrule.training.vocabulary import Rule, hyper_name, update_rule, vocabulary
+from chainrule.training.optimizer import Optimizer, as_optimizer
+from chainrule.training.vocabulary import Rule, hyper_name, vocabulary
 from chainrule.training.watch import History
+from chainrule.training.weights import Data, Weighted, sample_weights, weighted
 
 if TYPE_CHECKING:
     from chainrule.derivation.check import Point
     from chainrule.derivation.checked import GradientCheck
     from chainrule.training.cost import Cost
     from chainrule.training.explain import Explanation
+    from chainrule.training.metrics import Asked
     from chainrule.training.prediction import Prediction
     from chainrule.training.stepping import Event, ProgramPage
 
 DTYPES = ("float32", "float64")
-DEFAULT_RULE = "gradient_descent"
 PREDICT_ROWS = 2048  # rows that go through the forward pass at a time: 2048 × 784 float32 are 6 MB
 
 
@@ -101,6 +104,9 @@ class Network:
             self._sizes.learn(index, size, say("training.from_sizes"))
         self.notes: dict[str, object] = {}  # what an interface keeps in the model file: JSON, not looked at here
         self.changes = 0  # how often the weights changed
+        self.steps = 0  # updates by the present rule
+        self.epochs = 0  # of all trainings
+        self._rule: str | None = None
         self._kept: dict[str, Array] = {}  # parameters and, once trained, the states of the update rule
 
     # what it is
@@ -120,6 +126,16 @@ class Network:
     def derivation(self) -> Derivation:
         """The backward pass, derived. Raises: FormulaError without a loss; NotDifferentiable."""
         return derive_system(self.system)
+
+    @cached_property
+    def weighted(self) -> Weighted:
+        """The system that is trained where samples have weights. Raises: SettingError where that has no meaning."""
+        return weighted(self.system)
+
+    @cached_property
+    def weighted_derivation(self) -> Derivation:
+        """Its backward pass."""
+        return derive_system(self.weighted.system)
 
     @property
     def parameters(self) -> dict[str, Array]:
@@ -208,20 +224,50 @@ class Network:
 
     def loss(self, *data: object, **named: object) -> float:
         """The loss of a batch: the mean of E over its samples."""
-        return self.evaluate(*data, **named)["loss"]
-
-    def evaluate(self, *data: object, **named: object) -> dict[str, float]:
-        """The loss and, where it applies, the accuracy over a data set."""
-        if self.system.loss is None:
-            if self.system.output is None:
-                raise FormulaError(say("formula.no_loss"))
         arrays = self.bind(data, named, ("input", "target", "label"))
-        program = lower_prediction(self.system, loss=True, metrics=self.metrics(arrays))
+        return float(self.measured(Data(arrays), ())["loss"])
+
+    def evaluate(
+        self,
+        *data: object,
+        metrics: Asked = None,
+        weighted_metrics: Asked = (),
+        sample_weight: object = None,
+        **named: object,
+    ) -> dict[str, Any]:
+        """The loss and the metrics over a data set; without `metrics` the accuracy, where it applies.
+
+        Raises: DataError, FormulaError, SettingError for a metric that does not fit.
+        """
+        if self.system.loss is None and self.system.output is None:
+            raise FormulaError(say("formula.no_loss"))
+        arrays = self.bind(data, named, ("input", "target", "label"))
+        weights = sample_weights(self.system, arrays, sample_weight, None)
+        return self.measured(Data(arrays, weights), metrics, weighted_metrics)
+
+    def measured(self, data: Data, metrics: Asked, weighted_metrics: Asked = ()) -> dict[str, Any]:
+        """What evaluate returns, of checked data."""
+        from chainrule.training.metrics import measures, rankings
+        from chainrule.training.ranking import rank
+
+        weight = None if data.weights is None else self.weighted.weight
+        found = measures(self, metrics, data.arrays, weighted_metrics, weight)
+        system = self.system if weight is None else self.weighted.system
+        program = lower_prediction(system, loss=True, metrics={n: e for m in found for n, e in m.sums.items()})
+        arrays = dict(data.arrays) if weight is None else {**data.arrays, weight.tensor: data.weights}
+        means = self._means(program, arrays)
+        logs: dict[str, Any] = {} if system.loss is None else {"loss": means[system.loss]}
+        logs |= {m.name: m.final(means) for m in found}
+        ranked = rankings(self, metrics, data.arrays, weighted_metrics)
+        return logs | rank(self, ranked, data.arrays, data.weights) if ranked else logs
+
+    def _means(self, program: Program, arrays: dict[str, Any]) -> dict[str, float]:
+        """The mean over the samples of each watched quantity."""
         rows = len(next(iter(arrays.values())))
         # A loss that itself sums over the samples needs them all at once.
         together = self.system.loss is not None and not self.system.is_sampled(self.system.loss)
         if not together and (means := self._evaluated(program, arrays)) is not None:
-            return {("loss" if n == self.system.loss else n): mean for n, mean in means.items()}
+            return means
         chunk = rows if together else PREDICT_ROWS
         totals: dict[str, float] = dict.fromkeys(program.watched, 0.0)
         for start in range(0, rows, chunk):
@@ -230,7 +276,7 @@ class Network:
             for name in program.watched:
                 share = len(next(iter(part.values()))) if out[name].ndim == 0 else 1
                 totals[name] += float(np.sum(out[name], dtype=np.float64)) * share
-        return {("loss" if n == self.system.loss else n): total / rows for n, total in totals.items()}
+        return {name: total / rows for name, total in totals.items()}
 
     def _evaluated(self, program: Program, arrays: Mapping[str, Array]) -> dict[str, float] | None:
         from chainrule.training.prediction import evaluate_compiled
@@ -331,28 +377,54 @@ class Network:
     # learning
 
     def training_program(
-        self, optimizer: str | None = None, metrics: Mapping[str, Expr] | None = None
+        self,
+        optimizer: str | Optimizer | None = None,
+        metrics: Mapping[str, Expr] | None = None,
+        *,
+        weighted: bool = False,
+        frozen: Sequence[str] = (),
     ) -> tuple[Program, Rule]:
-        """One training step by an update rule (a name, lines of text, or None for the text's own)."""
-        own_generic = tuple(u for u in self.system.updates if isinstance(u.target, Symbol))
-        if optimizer is None and own_generic:
-            rule = Rule("", own_generic, self.system.hyper)
-        else:
-            rule = update_rule(optimizer or DEFAULT_RULE)
-        derivation = self.derivation if self._needs_gradient(rule) else None
-        program = lower_training(derivation, self.system, rule.lines, defaults=rule.defaults, metrics=metrics)
+        """One training step by an update rule: a name, lines of text, an Optimizer, or None for the text's own.
+
+        `weighted` says that samples have weights; `frozen` names parameters that stay as they are.
+        """
+        rule = self._rule_of(as_optimizer(optimizer), tuple(frozen))
+        system = self.weighted.system if weighted else self.system
+        derivation = None
+        if self._needs_gradient(rule):
+            derivation = self.weighted_derivation if weighted else self.derivation
+        program = lower_training(
+            derivation, system, rule.lines, defaults=rule.defaults, metrics=metrics, special=rule.special
+        )
         return program, rule
+
+    def _rule_of(self, optimizer: Optimizer, frozen: tuple[str, ...]) -> Rule:
+        own = tuple(u for u in self.system.updates if isinstance(u.target, Symbol))
+        if optimizer.rule is None and own:
+            if optimizer == Optimizer() and not frozen:
+                return Rule("", own, self.system.hyper)
+            optimizer = replace(optimizer, rule="\n".join(map(update_text, own)))
+        return optimizer.compose([p.name for p in self.system.parameters], frozen)
+
+    def begin_rule(self, text: str) -> None:
+        """Take note of the rule of a training that begins: the states of another rule are of no use to it."""
+        if self._rule is not None and self._rule != text:
+            declared = {t.name for t in self.system.of_role("parameter", "state")}
+            self._kept = {n: a for n, a in self._kept.items() if n in declared}
+            self.steps = 0
+        self._rule = text
 
     def _needs_gradient(self, rule: Rule) -> bool:
         own = {u.target.tensor for u in self.system.updates if isinstance(u.target, Element)}
         lines = [u for u in self.system.updates if isinstance(u.target, Element)]
-        if any(p.name not in own for p in self.system.parameters):
-            lines += list(rule.lines)
+        for parameter in self.system.parameters:
+            if parameter.name not in own:
+                lines += rule.special.get(parameter.name, rule.lines)
         return any("g" in symbols(u.value) and "g" not in self.system.hyper for u in lines)
 
-    def overridden_updates(self, optimizer: str | None) -> list[str]:
+    def overridden_updates(self, optimizer: str | Optimizer | None) -> list[str]:
         """The text's own generic update lines that an `optimizer` option replaces."""
-        if optimizer is None:
+        if as_optimizer(optimizer).rule is None:
             return []
         return [update_text(u) for u in self.system.updates if isinstance(u.target, Symbol)]
 
@@ -361,56 +433,94 @@ class Network:
         *data: object,
         epochs: int = 1,
         batch_size: int | None = 32,
-        optimizer: str | None = None,
+        optimizer: str | Optimizer | None = None,
         learning_rate: float | str | None = None,
         seed: int | None = None,
         shuffle: bool = True,
         threads: int | None = None,
         validation_data: Sequence[object] | None = None,
+        validation_split: float = 0.0,
+        validation_weight: object = None,
+        validation_freq: int = 1,
+        sample_weight: object = None,
+        class_weight: Mapping[object, float] | None = None,
+        metrics: Asked = None,
+        weighted_metrics: Asked = (),
         verbose: str | int = "auto",
-        callbacks: Sequence[Callable[[int, Mapping[str, float]], object]] = (),
+        callbacks: object = (),
         hyper: Mapping[str, float] | None = None,
         engine: str = "native",
         profile: bool = False,
         sparse: bool | None = None,
+        initial_epoch: int = 0,
+        frozen: Sequence[str] = (),
+        model: object = None,
         **named: object,
     ) -> History:
-        """Train: `epochs` passes over the data in batches, and return what each epoch reached.
+        """Train: passes over the data in batches, up to epoch `epochs`, and return what each epoch reached.
 
-        `batch_size=None` is full-batch descent, 1 single-sample descent. `optimizer` is a rule's name or update lines;
-        without it the text's own lines hold, else gradient descent. `learning_rate` is a number or a schedule (name or
-        formula in step, steps and eta0); `hyper` sets further hyper-parameters. `callbacks` get (epoch, logs) after
-        each epoch; one that returns False ends the training. `engine` is "native" (compiled) or "interpreter".
-        `profile` measures where the time of a step goes: history.profile, a table when printed. `threads` and `sparse`
-        (whether zeros among the inputs are skipped) are chosen by the sizes and the share of zeros where they are None.
+        `batch_size=None` is full-batch descent, 1 single-sample descent. `optimizer` is a rule's name, update lines, or
+        an Optimizer; without it the text's own lines hold, else gradient descent. `learning_rate` is a number or a
+        schedule (name or formula in step, steps and eta0); `hyper` sets further hyper-parameters. `frozen` names
+        parameters that stay as they are.
+
+        `validation_split` keeps the last share of the rows out of training; they, or `validation_data`, are looked at
+        after every `validation_freq` epochs. `sample_weight` has one weight a row, `class_weight` one a class: the loss
+        is Σ s·E / N. `metrics` are names of library.METRICS or formulas of one sample; without it the accuracy, where
+        targets are classes. `callbacks` are objects with the hooks of training.callbacks.Callback, or functions
+        (epoch, logs), called after each epoch; one that returns False ends the training.
+
+        `engine` is "native" (compiled) or "interpreter". `profile` measures where the time of a step goes:
+        history.profile, a table when printed. `threads` and `sparse` (whether zeros among the inputs are skipped) are
+        chosen by the sizes and the share of zeros where they are None.
 
         Raises: DataError, SettingError, FormulaError; Diverged where the loss leaves the finite numbers, with the last
         good weights kept; KeyboardInterrupt is caught: training ends after the step, the weights are kept.
         """
-        # Sixteen options, as the users of Keras and scikit-learn know them; loop.Plan holds them from here on.
+        # Many options, as the users of Keras and scikit-learn know them; loop.Plan holds them from here on.
         from chainrule.training.loop import Plan, train
 
+        rule = as_optimizer(optimizer)
         plan = Plan(
             epochs=epochs,
             batch_size=batch_size,
             optimizer=optimizer,
-            learning_rate=learning_rate,
+            learning_rate=rule.learning_rate if learning_rate is None else learning_rate,
             seed=self.seed if seed is None else seed,
             shuffle=shuffle,
             threads=threads,
             verbose=verbose,
-            callbacks=tuple(callbacks),
-            hyper=dict(hyper or {}),
+            callbacks=callbacks,
+            hyper={**rule.hyper, **(hyper or {})},
             engine=engine,
             profile=profile,
             sparse=sparse,
+            metrics=metrics,
+            weighted_metrics=weighted_metrics,
+            initial_epoch=initial_epoch,
+            validation_freq=validation_freq,
+            frozen=frozen,
+            model=model,
         )
         plan.check()
         arrays = self.bind(data, named, ("input", "target", "label"))
-        validation = None
+        own = Data(arrays, sample_weights(self.system, arrays, sample_weight, class_weight))
+        validation: Data | None = None
         if validation_data is not None:
-            validation = self.bind(tuple(validation_data), {}, ("input", "target", "label"))
-        return train(self, arrays, validation, plan)
+            arrays = self.bind(tuple(validation_data), {}, ("input", "target", "label"))
+            validation = Data(arrays, sample_weights(self.system, arrays, validation_weight, None))
+        elif validation_split:
+            own, validation = self._split(own, validation_split)
+        return train(self, own, validation, plan)
+
+    def _split(self, data: Data, share: float) -> tuple[Data, Data]:
+        """All but the last rows, and the last ones."""
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
+            raise SettingError(say("training.option_range", name="validation_split", came=share, low=0, high=1))
+        at = int(data.rows * (1 - share))  # as Keras rounds
+        if not 0 < at < data.rows:
+            raise SettingError(say("training.split_empty", rows=data.rows, came=share))
+        return data.part(0, at), data.part(at, data.rows)
 
     def plan_hyper(self, program: Program, given: Mapping[str, float]) -> dict[str, float]:
         """Hyper-parameters by the notation's names, with their values. Raises: SettingError for unknown ones."""

@@ -16,7 +16,7 @@ import numpy as np
 from chainrule.formula.evaluate import Array
 from chainrule.formula.expr import tensors
 from chainrule.program.instructions import Contract, Program
-from chainrule.training.loop import EpochReport
+from chainrule.training.runner import EpochReport
 from chainrule.training.watch import Silent
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import io
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,9 @@ from chainrule.training.files import write_bytes
 
 if TYPE_CHECKING:
     from chainrule.kernels.profile import Profile
+
+# What is logged, from the means of what a step sums up.
+LogsOf = Callable[[Mapping[str, float]], Mapping[str, float]]
 
 
 class History:
@@ -112,12 +115,12 @@ class Lines(Watcher):
 class Bar(Watcher):
     """A progress bar per epoch with loss, accuracy and the time left (rich)."""
 
-    def __init__(self, epochs: int, steps: int, rows: int, loss: str | None):
+    def __init__(self, epochs: int, steps: int, rows: int, logs_of: LogsOf):
         super().__init__()
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self.epochs, self.steps, self.rows, self.loss = epochs, steps, rows, loss
+        self.epochs, self.steps, self.rows, self.logs_of = epochs, steps, rows, logs_of
         self.console = Console(stderr=True)
         self.progress = Progress(
             TextColumn("{task.description}"),
@@ -149,8 +152,8 @@ class Bar(Watcher):
         self.task = self.progress.add_task(title, total=self.steps, logs="")
 
     def step_ends(self, steps: int, samples: int, sums: Mapping[str, float]) -> bool:
-        means = {("loss" if n == self.loss else n): total / max(samples, 1) for n, total in sums.items()}
-        self.progress.update(self.task, completed=steps, logs=self._shown(means))
+        means = {n: total / max(samples, 1) for n, total in sums.items()}
+        self.progress.update(self.task, completed=steps, logs=self._shown(self.logs_of(means)))
         return self.stop
 
     def epoch_ends(self, epoch: int, logs: Mapping[str, float]) -> None:
@@ -168,10 +171,10 @@ def _label(name: str) -> str:
     return f"{say('training.validation')} {text}" if stem != name else text
 
 
-def watcher_for(verbose: str | int, epochs: int, steps: int, rows: int, loss: str | None) -> Watcher:
+def watcher_for(verbose: str | int, epochs: int, steps: int, rows: int, logs_of: LogsOf) -> Watcher:
     """verbose: 0 silent, 1 a bar, 2 a line an epoch, "auto" a bar on a terminal and silence elsewhere."""
     if verbose == "auto":
         verbose = 1 if sys.stderr.isatty() else 0
     if verbose == 0:
         return Silent()
-    return Lines(epochs) if verbose == 2 else Bar(epochs, steps, rows, loss)
+    return Lines(epochs) if verbose == 2 else Bar(epochs, steps, rows, logs_of)

@@ -1,0 +1,131 @@
+"""Sample weights: E of each sample times its weight s, as an equation of the system that is trained.
+
+What does not depend on the sample (a penalty on the weights) stays as it is. The loss of a batch is then Σ s·E / N, as
+in Keras; for Σ s·E / Σ s give weights whose mean is 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from chainrule.data.checks import as_numbers
+from chainrule.errors import DataError, SettingError
+from chainrule.formula.evaluate import Array
+from chainrule.formula.expr import Add, Element, add, free_indices, fresh_name, mul
+from chainrule.formula.system import System, Tensor
+from chainrule.messages import say
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A system whose loss has sample weights, and the element that they are."""
+
+    system: System
+    weight: Element
+
+
+@dataclass(frozen=True)
+class Data:
+    """Checked arrays by tensor name, and one weight a sample where there are weights."""
+
+    arrays: Mapping[str, Array]
+    weights: Array | None = None
+
+    @property
+    def rows(self) -> int:
+        return len(next(iter(self.arrays.values())))
+
+    def part(self, start: int, stop: int) -> Data:
+        """These rows."""
+        weights = None if self.weights is None else self.weights[start:stop]
+        return Data({n: a[start:stop] for n, a in self.arrays.items()}, weights)
+
+
+def weighted(system: System) -> Weighted:
+    """The system with E = s·(what was E of one sample) + (what has no sample).
+
+    Raises: SettingError where the loss sums over the samples itself, so that no sample has a loss of its own.
+    Example:
+    >>> from chainrule.formula.parse import parse_system
+    >>> from chainrule.formula.text import equation_text
+    >>> text = "input x[i]; target t; parameter w[i]; y = sum[i](w[i]*x[i]); E = (y - t)**2 + sum[i](w[i]**2)"
+    >>> equation_text(weighted(parse_system(text.replace("; ", chr(10)))).system.equations[-1])
+    'E = sample_weight*(y - t)**2 + sum[i](w[i]**2)'
+    """
+    if system.loss is None or not system.is_sampled(system.loss):
+        raise SettingError(say("training.no_sample_loss", name=system.loss or "E"))
+    name = fresh_name("sample_weight", system.tensors)
+    weight = Element(name, (system.samples,))
+    equation = system.equation_of(system.loss)
+    assert equation is not None
+    terms = equation.value.terms if isinstance(equation.value, Add) else (equation.value,)
+    own = [t for t in terms if system.samples in free_indices(t)]
+    others = [t for t in terms if system.samples not in free_indices(t)]
+    value = add(mul(weight, add(*own)), *others)
+    tensors: dict[str, Tensor] = {}
+    for tensor in system.tensors.values():  # with the targets, before what is computed
+        if tensor.role == "computed" and name not in tensors:
+            tensors[name] = Tensor(name, "target", (system.samples,))
+        tensors[tensor.name] = tensor
+    equations = tuple(replace(e, value=value) if e is equation else e for e in system.equations)
+    return Weighted(system.with_(tensors=tensors, equations=equations), weight)
+
+
+def sample_weights(
+    system: System, arrays: Mapping[str, Array], sample_weight: object, class_weight: Mapping[object, float] | None
+) -> Array | None:
+    """One weight a sample, (N,), float64: its own times that of its class; None where neither is given.
+
+    Raises: DataError for weights that are not one finite number ≥ 0 a sample; SettingError for class weights where the
+    target is no class.
+    """
+    rows = len(next(iter(arrays.values())))
+    found: Array | None = None
+    if sample_weight is not None:
+        found = as_numbers("sample_weight", sample_weight, None).astype(np.float64)
+        if found.ndim == 2 and found.shape[1] == 1:
+            found = found[:, 0]
+        if found.shape != (rows,):
+            raise DataError(say("training.wrong_shape", name="sample_weight", came=found.shape, wanted=f"({rows},)"))
+        if not np.all(np.isfinite(found) & (found >= 0)):
+            row = int(np.argmin(np.isfinite(found) & (found >= 0)))
+            raise DataError(say("training.bad_weight", row=row, came=f"{found[row]:g}"))
+    if class_weight:
+        own = _of_classes(system, arrays, class_weight)
+        found = own if found is None else found * own
+    return found
+
+
+def _of_classes(system: System, arrays: Mapping[str, Array], class_weight: Mapping[object, float]) -> Array:
+    """The weight of each sample's class; 1 for classes that are not named."""
+    classes = _classes(system, arrays)
+    if classes is None:
+        raise SettingError(say("training.class_weight_target"))
+    table = np.ones(int(classes.max(initial=0)) + 1)
+    for key, value in class_weight.items():
+        good = isinstance(key, int | np.integer) and not isinstance(key, bool) and key >= 0
+        if not good or not np.isfinite(value) or value < 0:
+            raise SettingError(say("training.class_weight", came=f"{key!r}: {value!r}"))
+        if int(key) < len(table):  # type: ignore[call-overload]  # a whole number, checked above
+            table[int(key)] = value  # type: ignore[call-overload]
+    weights: Array = table[classes]
+    return weights
+
+
+def _classes(system: System, arrays: Mapping[str, Array]) -> Array | None:
+    """The class number of each sample: a label, the 1 of a one-hot target, or a target of 0 and 1."""
+    for tensor in system.of_role("label", "target"):
+        array = arrays.get(tensor.name)
+        if array is None:
+            continue
+        if tensor.role == "label":
+            return array
+        if array.ndim == 2 and array.shape[1] > 1 and np.isin(array, (0, 1)).all() and (array.sum(axis=1) == 1).all():
+            numbers: Array = np.argmax(array, axis=1)
+            return numbers
+        if array.size == len(array) and np.isin(array, (0, 1)).all():
+            return array.reshape(-1).astype(np.int64)
+    return None
