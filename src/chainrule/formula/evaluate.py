@@ -36,6 +36,7 @@ from chainrule.formula.expr import (
     base_index,
 )
 from chainrule.formula.functions import FUNCTIONS
+from chainrule.formula.lookup import add_rows, find_rows
 from chainrule.formula.system import Equation, System
 from chainrule.messages import say
 
@@ -145,6 +146,8 @@ class _Evaluator:
                 return self._join(lambda a, b: _compare(operator, a, b).astype(self._real()), *sides)
             case Where(condition, yes, no):
                 return self._spread(lambda c, y, n: np.where(c != 0, y, n), condition, yes, no)
+            case Reduction("sum", indices, body) if (found := self._by_class_numbers(indices, body)) is not None:
+                return found
             case Reduction("sum", indices, Mul(factors)):
                 return self._einsum(indices, [self.inexact(self.value(f)) for f in factors])
             case Reduction(kind, indices, body):
@@ -218,6 +221,23 @@ class _Evaluator:
         result = np.einsum(*operands, [axes.index(a) for a in kept], optimize=large)
         repeats = math.prod(self.size(i) for i in indices if i not in axes)  # Σ_i over what has no i
         return _Value(np.asarray(result * repeats), kept)
+
+    def _by_class_numbers(self, indices: tuple[str, ...], body: Expr) -> _Value | None:
+        """A large sum with a factor [v == c] from the rows c alone, which takes no memory for all of [v == c]."""
+        found = find_rows(body, indices, self.arrays, self.sizes, LARGE_PRODUCT)
+        if found is None:
+            return None
+        evaluator = _Evaluator(found.arrays, self.sizes, self.scalars)
+        inner = tuple(i for i in indices if i != found.index and (not found.adds or i not in found.entry))
+        terms = Reduction("sum", inner, found.body) if inner else found.body
+        value = evaluator.inexact(evaluator.value(terms))
+        if not found.adds:
+            return value
+        others = tuple(a for a in value.axes if a not in found.entry)
+        shape = [value.array.shape[value.axes.index(a)] for a in others]
+        wanted = (*found.numbers.shape, *shape)
+        rows = np.broadcast_to(value.along((*found.entry, *others)), wanted).reshape(-1, *shape)
+        return _Value(add_rows(rows, found.numbers.reshape(-1), self.size(found.index)), (found.index, *others))
 
     def _reduce(self, kind: str, indices: tuple[str, ...], value: _Value) -> _Value:
         missing = tuple(i for i in indices if i not in value.axes)

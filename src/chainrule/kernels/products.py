@@ -13,6 +13,7 @@ from chainrule.formula.expr import Element
 from chainrule.kernels.expressions import Writer
 from chainrule.kernels.lookups import Lookups
 from chainrule.kernels.schedule import ENTRIES, SAMPLES, Group, as_matrices, panel_column
+from chainrule.kernels.walks import nothing_without_gradient
 from chainrule.program.instructions import Contract, Map
 
 # Of the left side, what is walked again and again should stay in the second-level cache: 192 of 512 KB of float32.
@@ -241,7 +242,7 @@ class Products(Lookups):
         rows = tuple(str(s) for s in product.left.slots if s not in product.indices)
         w.line("acc = stack(WALK_PANELS * PANEL)")
         w.line(f"rows = {w.product_of_sizes(rows)}")
-        quiet = self.nothing_without_gradient(group)
+        quiet = nothing_without_gradient(group)
         w.line("blocks = (rows + 15) // 16")
         w.line("units = chunks * blocks")
         with w.block("for unit in range(units * thread // threads, units * (thread + 1) // threads):"):

@@ -442,21 +442,6 @@ class Walks:
         w.line(f"{variable} = {self.names('tensor', numbers_name(number.tensor))}[{place}]")
         w.loops[index] = variable
 
-    def nothing_without_gradient(self, group: Group) -> bool:
-        """Whether a row whose sum is 0 stays as it is (plain descent): then nothing is to be done for it."""
-        values: dict[str, Expr] = {ACCUMULATOR: ZERO}
-
-        def known(node: Expr) -> Expr:
-            return values.get(node.tensor, node) if isinstance(node, Element) else node
-
-        for instruction in group.instructions:
-            new = transform(value_of(instruction), known)
-            unchanged = isinstance(instruction, Update) and new == instruction.out
-            if instruction.out.tensor in group.stored and not unchanged:
-                return False
-            values[instruction.out.tensor] = new
-        return True
-
     def as_sum(self, group: Group) -> Group:
         """A product that is no matrix product, as a plain sum."""
         head = group.head
@@ -464,6 +449,22 @@ class Walks:
         body = mul(head.left, head.right)
         sum_ = Reduce(head.out, "sum", head.indices, body, head.epilogue, head.formula)
         return Group(sum_, group.by, group.then, group.stored)
+
+
+def nothing_without_gradient(group: Group) -> bool:
+    """Whether a row whose sum is 0 stays as it is (plain descent): then nothing is to be done for it."""
+    values: dict[str, Expr] = {ACCUMULATOR: ZERO}
+
+    def known(node: Expr) -> Expr:
+        return values.get(node.tensor, node) if isinstance(node, Element) else node
+
+    for instruction in group.instructions:
+        new = transform(value_of(instruction), known)
+        unchanged = isinstance(instruction, Update) and new == instruction.out
+        if instruction.out.tensor in group.stored and not unchanged:
+            return False
+        values[instruction.out.tensor] = new
+    return True
 
 
 def numbers_name(tensor: str) -> str:

@@ -13,7 +13,7 @@ those that its non-zeros take. Everywhere else they are equal.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from chainrule.formula.expr import (
     Add,
@@ -35,7 +35,9 @@ from chainrule.formula.expr import (
 )
 from chainrule.kernels.schedule import Group
 from chainrule.kernels.source import Module
+from chainrule.kernels.walks import nothing_without_gradient
 from chainrule.program.instructions import ACCUMULATOR, Contract, Instruction, Map, Program, Reduce, Update, reads
+from chainrule.program.lookups import pinned, rows_of, terms
 from chainrule.program.passes import expressions
 
 PLACE_BYTES = 4  # lists.py: a column's number
@@ -76,23 +78,27 @@ def work_of(group: Group, module: Module, program: Program, sizes: Sizes) -> Wor
     """The work of a group."""
     if group.head.out.tensor in module.scratch:  # a copy in panels
         return Work(bytes=2 * sizes.item * sizes.entries(_declared(program, reads(group.head)[0])))
+    alone = _rows_alone(group, program, sizes)
     flops = dense = 0.0
     for instruction in group.instructions:
-        ends = sum(_operations(expr, sizes) for expr in _entrywise(instruction))
-        inner = _inner(instruction, sizes)
+        ends, inner = (
+            _ends(instruction, program, sizes),
+            _inner(instruction, _pinned_sizes(instruction, program, sizes)),
+        )
+        ends *= min(1.0, alone / sizes.entries(instruction.out.slots))
         share = 1.0
         if isinstance(instruction, Contract):
             share = min(sizes.density.get(side.tensor, 1.0) for side in (instruction.left, instruction.right))
         flops += ends + inner * share
         dense += ends + inner
     moved = sum(_read_bytes(name, group, program, sizes) for name in group.reads)
-    moved += sum(sizes.item * sizes.entries(_declared(program, name)) for name in group.stored)
+    moved += sum(sizes.item * min(sizes.entries(_declared(program, name)), alone) for name in group.stored)
     return Work(flops, dense, moved)
 
 
 def flops_of(instructions: Iterable[Instruction], sizes: Sizes) -> float:
     """The operations of some instructions of a program, all products dense."""
-    return sum(_inner(i, sizes) + sum(_operations(e, sizes) for e in _entrywise(i)) for i in instructions)
+    return sum(_inner(i, sizes) + sum(_operations(e, sizes) for e in _values(i)) for i in instructions)
 
 
 def gather_work(module: Module, program: Program, sizes: Sizes) -> Work:
@@ -127,12 +133,42 @@ def _read_bytes(name: str, group: Group, program: Program, sizes: Sizes) -> floa
     # Of W[0, j] one row is read; an update reads what it overwrites even where its value does not name it.
     slots = [[i for i, s in zip(declared, e.slots, strict=True) if isinstance(s, str)] for e in used] or [[*declared]]
     count = max(sizes.entries(s) for s in slots)
+    chosen = pinned(group.head, program)
+    if chosen:  # of a table, as many rows as there are class numbers
+        numbers = [s for e in used for s in e.slots if s not in chosen]
+        numbers += [s for e in used for i in set(e.slots) & chosen.keys() for s in chosen[str(i)].slots]
+        count = min(count, sizes.entries(numbers))
+    if name in group.writes:
+        count = min(count, _rows_alone(group, program, sizes))
     if name in sizes.density:
         return count * sizes.density[name] * 2 * sizes.item
     return count * sizes.item
 
 
-def _entrywise(instruction: Instruction) -> list[Expr]:
+def _pinned_sizes(instruction: Instruction, program: Program, sizes: Sizes) -> Sizes:
+    """The sizes inside a sum: an index that a class number says has one value."""
+    rows = rows_of(instruction, program)
+    said = [*pinned(instruction, program), *([rows.pin.index] if rows else [])]
+    return replace(sizes, sizes={**sizes.sizes, **dict.fromkeys(map(base_index, said), 1.0)}) if said else sizes
+
+
+def _rows_alone(group: Group, program: Program, sizes: Sizes) -> float:
+    """The entries of the rows that plain descent changes, where it looks at no other; else those of all."""
+    rows = rows_of(group.head, program)
+    if rows is None or not nothing_without_gradient(group):
+        return float("inf")
+    return sizes.entries([*rows.entry, *rows.along])
+
+
+def _ends(instruction: Instruction, program: Program, sizes: Sizes) -> float:
+    """The operations of what is computed entry by entry; those inside a sum are of the rows it looks at."""
+    if isinstance(instruction, Reduce):
+        inside = _operations(terms(instruction, program), _pinned_sizes(instruction, program, sizes))
+        return inside + _operations(instruction.epilogue, sizes)
+    return sum(_operations(expr, sizes) for expr in _values(instruction))
+
+
+def _values(instruction: Instruction) -> list[Expr]:
     """What is computed entry by entry, the body of a sum included."""
     match instruction:
         case Contract(_, _, _, _, epilogue, _):
