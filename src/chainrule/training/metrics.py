@@ -77,7 +77,7 @@ SUGGESTED = {
     "one_hot": ("accuracy", "precision", "recall", "auc"),
     "zero_one": ("accuracy", "precision", "recall", "auc"),
     "shares": ("accuracy", "mean_squared_error"),
-    "numbers": ("mean_squared_error", "mean_absolute_error"),
+    "numbers": ("mean_squared_error", "mean_absolute_error", "r2"),
 }
 
 
@@ -187,18 +187,9 @@ def _row_named(name: str) -> str | None:
     if ranking is not None:
         return ranking.better
     try:
-        return _better(find(METRICS, name))
+        return find(METRICS, name).better
     except SettingError:
         return None
-
-
-def _better(row: Metric) -> str:
-    """Errors and losses are better when small; shares of hits and what explains the variance when large."""
-    said = getattr(row, "better", None)
-    if said in ("max", "min"):
-        return str(said)
-    names = {word for n in (row.name, *row.aliases) for word in n.lower().split("_")}
-    return "max" if names & set(HIGH_IS_BETTER) else "min"
 
 
 # --- which output, which target ---------------------------------------------------------------------------------------
@@ -326,21 +317,19 @@ def _row(name: str) -> Metric:
 
 def _suited(row: Metric, fit: _Fit) -> Metric:
     """Keras's rule: "accuracy" is that of classes, or of 0 and 1, as the targets are."""
-    if row.name in ("accuracy", "label_accuracy") and not fit.classes:
+    if row.name in ("accuracy", "label_accuracy") and fit.kind == "zero_one":
         return METRICS["binary_accuracy"]
     return row
 
 
 def _from_row(name: str, row: Metric, fit: _Fit) -> Measure:
     """Raises: _Misfit."""
-    adapt = _Adapter(fit, by_class="= 1" in row.target or "label" in row.target)
-    if _counts_hits(row) and fit.target.role == "target" and fit.kind == "numbers":
+    by_class = "= 1" in row.target or "label" in row.target
+    if fit.kind == "numbers" and (by_class or "threshold" in row.defaults):
         raise _Misfit
-    return _with_values(name, row, adapt, better=_better(row))
-
-
-def _counts_hits(row: Metric) -> bool:
-    return "= 1" in row.target or "label" in row.target or (_better(row) == "max" and row.name != "r2")
+    # Where the targets are shares of the classes, a hit is one of the class with the largest share, as in Keras.
+    largest = by_class and row.better == "max" and fit.kind == "shares"
+    return _with_values(name, row, _Adapter(fit, by_class=by_class, largest=largest), row.better)
 
 
 def _with_values(name: str, row: Metric, adapt: _Adapter, better: str | None) -> Measure:
@@ -351,9 +340,8 @@ def _with_values(name: str, row: Metric, adapt: _Adapter, better: str | None) ->
         read = parse_expression(line[2] if line else text, ROW_TENSORS, vocabulary())
         lines[line[1] if line else name] = replace_symbols(read, {**defaults, **lines})
     value = None
-    text = getattr(row, "value", "")
-    if text:
-        value = replace_symbols(parse_expression(text, {}, vocabulary()), defaults)
+    if row.value:
+        value = replace_symbols(parse_expression(row.value, {}, vocabulary()), defaults)
         lines = {n: e for n, e in lines.items() if n in symbols(value)}
     return Measure(name, {n: adapt(e) for n, e in lines.items()}, value, better)
 
@@ -361,8 +349,8 @@ def _with_values(name: str, row: Metric, adapt: _Adapter, better: str | None) ->
 class _Adapter:
     """An expression in p[k], t[k] and y in the tensors and indices of a network; the sums over k go over all of its."""
 
-    def __init__(self, fit: _Fit, *, by_class: bool):
-        self.fit, self.samples = fit, fit.system.samples
+    def __init__(self, fit: _Fit, *, by_class: bool, largest: bool = False):
+        self.fit, self.samples, self.largest = fit, fit.system.samples, largest
         # Classes lie along the last index; over others, such as places in a text, their metrics are averaged.
         self.k = fit.own[-1:] if by_class else fit.own
         self.places = fit.own[: len(fit.own) - len(self.k)]
@@ -414,7 +402,11 @@ class _Adapter:
         """t at these slots, from a target or a label."""
         target = self.fit.target
         if target.role == "target":
-            return Element(target.name, self.slots(slots))
+            found = Element(target.name, self.slots(slots))
+            if not self.largest:
+                return found
+            there = Element(target.name, self.slots(("n", "of all")))
+            return compare("==", found, Reduction("max", self.names("of all"), there))
         label = Element(target.name, (self.samples,))
         at = slots[1]
         return compare("==", number(at) if isinstance(at, int) else Position(self.one(at)), label)
