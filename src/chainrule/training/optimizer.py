@@ -18,7 +18,7 @@ from fractions import Fraction
 import numpy as np
 
 from chainrule.errors import SettingError
-from chainrule.formula.expr import Expr, Symbol, divide, replace_symbols, where
+from chainrule.formula.expr import ZERO, Expr, Symbol, divide, replace_symbols, where
 from chainrule.formula.parse import parse_expression, parse_system
 from chainrule.formula.system import Update
 from chainrule.formula.text import update_text
@@ -125,6 +125,8 @@ class Optimizer:
 
     def _lines(self, decay: bool) -> tuple[Update, ...]:
         lines = _parsed("\n".join(self._plain_lines(decay)))
+        if not decay:  # of a rule that has the decay in its own lines
+            lines = tuple(replace(u, value=replace_symbols(u.value, {"weight_decay": ZERO})) for u in lines)
         if self.accumulate == 1:
             return lines
         updates = Symbol("accumulate")

@@ -1,0 +1,144 @@
+"""The training loop as an object: steps looked at one by one, several epochs in one call, what callbacks may change."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from chainrule.errors import Diverged, SettingError
+from chainrule.training.callbacks import Callback
+from chainrule.training.network import formula
+
+TEXT = """
+input x[i]
+target t[k]
+size j = 4
+parameter W1[i, j], W2[j, k] = glorot_uniform
+random m[j] = bernoulli(0.7)
+h[j] = tanh(sum[i](x[i]*W1[i, j]))*m[j]
+y[k] = sum[j](h[j]*W2[j, k])
+E = 1/2*sum[k]((y[k] - t[k])**2)
+"""
+
+
+@pytest.fixture(scope="module")
+def data():
+    generator = np.random.default_rng(5)
+    return generator.normal(size=(50, 3)), 2 * generator.normal(size=(50, 2))
+
+
+def fitted(data, text=TEXT, **options):
+    net = formula(text, seed=2)
+    options = {"epochs": 4, "batch_size": 16, "optimizer": "adam", "learning_rate": "cosine", "verbose": 0, **options}
+    return net, net.fit(*data, **options)
+
+
+def assert_same(first, second):
+    (a, one), (b, two) = first, second
+    assert one.history["loss"] == two.history["loss"]
+    assert all(np.array_equal(a.parameters[n], b.parameters[n]) for n in a.parameters)
+
+
+class Steps(Callback):
+    def __init__(self):
+        self.seen = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen.append((batch, logs["loss"]))
+
+
+@pytest.mark.parametrize("engine", ["native", "interpreter"])
+def test_a_look_at_each_step_changes_no_bit(data, engine):
+    steps = Steps()
+    plain, watched = fitted(data, engine=engine), fitted(data, engine=engine, callbacks=[steps])
+    assert all(np.array_equal(plain[0].parameters[n], watched[0].parameters[n]) for n in plain[0].parameters)
+    assert watched[1].history["loss"] == pytest.approx(plain[1].history["loss"], rel=1e-6)
+    assert [batch for batch, _ in steps.seen] == [0, 1, 2, 3] * 4
+    assert steps.seen[3][1] == watched[1].history["loss"][0]
+
+
+def test_epochs_in_one_call_are_epochs_one_by_one(data):
+    """A callback that only looks keeps the loop from putting epochs together."""
+    assert_same(fitted(data, epochs=9), fitted(data, epochs=9, callbacks=[lambda epoch, logs: None]))
+
+
+def test_a_second_training_goes_on_with_new_orders(data):
+    net, first = fitted(data, epochs=2, learning_rate=0.01)
+    second = net.fit(*data, epochs=4, initial_epoch=2, batch_size=16, optimizer="adam", learning_rate=0.01, verbose=0)
+    _, whole = fitted(data, epochs=4, learning_rate=0.01)
+    assert first.history["loss"] + second.history["loss"] == whole.history["loss"]
+    assert second.epoch == [2, 3]
+
+
+def test_a_schedule_that_names_steps_spans_each_training_and_another_goes_on(data):
+    rates = []
+
+    class Rates(Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            rates.append(self.training.learning_rate)
+
+    for schedule in ("eta0*(1 - (step - 1)/steps)", "eta0/step"):
+        net = formula(TEXT, seed=2)
+        for _ in range(2):
+            net.fit(*data, epochs=2, batch_size=25, learning_rate=schedule, hyper={"eta0": 1}, verbose=0,
+                    callbacks=[Rates()], engine="interpreter")  # fmt: skip
+    assert rates == pytest.approx([1, 0.5, 1, 0.5, 1, 1 / 3, 1 / 5, 1 / 7])
+
+
+def test_a_callback_may_change_the_rate_and_the_weights_and_end_it(data):
+    class Meddler(Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 0:
+                self.training.learning_rate = 0.0
+                self.before = {n: a.copy() for n, a in self.training.weights().items()}
+            if epoch == 1:
+                assert all(np.array_equal(self.before[n], self.model.parameters[n]) for n in self.model.parameters)
+                self.training.set_weights({"W1": np.zeros((3, 4), np.float32)})
+            if epoch == 2:
+                assert not self.model.parameters["W1"].any()
+                self.model.set_parameters(W2=np.ones((4, 2)))
+            if epoch == 3:
+                assert (self.model.parameters["W2"] == 1).all()
+                self.training.stop = True
+
+    _, history = fitted(data, epochs=9, callbacks=[Meddler()], optimizer="sgd", learning_rate=0.1)
+    assert history.epoch == [0, 1, 2, 3]
+    assert not history.interrupted
+
+
+def test_stopping_after_a_step_keeps_the_weights_of_that_step(data):
+    class Once(Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.training.stop = True
+
+    net, _ = fitted(data, callbacks=[Once()], learning_rate=0.01, shuffle=False)
+    other, _ = fitted([a[:16] for a in data], epochs=1, learning_rate=0.01, shuffle=False)
+    assert all(np.array_equal(net.parameters[n], other.parameters[n]) for n in net.parameters)
+    assert net.steps == 1
+
+
+def test_divergence_is_told_alike_however_the_epochs_run(data):
+    told = []
+    for callbacks in ((), [Steps()], [lambda epoch, logs: None]):
+        net = formula(TEXT, seed=2)
+        with pytest.raises(Diverged) as caught:
+            net.fit(*data, epochs=60, batch_size=16, optimizer="sgd", learning_rate=3.0, verbose=0, callbacks=callbacks)
+        assert all(np.isfinite(a).all() for a in net.parameters.values())
+        told.append((caught.value.epoch, caught.value.step, *(a.tobytes() for a in net.parameters.values())))
+    assert told[0] == told[1] == told[2]
+
+
+def test_a_rate_where_the_rule_has_none(data):
+    class Setter(Callback):
+        def on_train_begin(self, logs=None):
+            assert np.isnan(self.training.learning_rate)
+            self.training.learning_rate = 0.5
+
+    with pytest.raises(SettingError):
+        fitted(data, optimizer="w <- w - 0.1*g", learning_rate=None, callbacks=[Setter()])
+
+
+def test_validation_now_and_then(data):
+    _, history = fitted(data, validation_data=data, validation_freq=2)
+    assert len(history.history["loss"]) == 4
+    assert len(history.history["val_loss"]) == 2
