@@ -7,6 +7,7 @@ p = softmax(z) becomes log_p[k] = log_softmax[k](z[k]). What a reader gets to se
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chainrule.errors import Place
@@ -79,19 +80,7 @@ class _Normalizer:
 
     def definition(self, element: Element) -> Expr | None:
         """What a computed element stands for, at its own slots."""
-        equation = next((e for e in self.equations if e.target.tensor == element.tensor), None)
-        if equation is None:
-            return None
-        slots: dict[str, Slot] = {
-            str(own): slot for own, slot in zip(equation.target.slots, element.slots, strict=True) if own != slot
-        }
-        match equation.value:
-            case Normalized(kind, index, body):
-                new = slots.get(index, index)
-                if not isinstance(new, str) or (new != index and new in free_indices(body)):
-                    return None
-                return Normalized(kind, new, substitute(body, slots))
-        return substitute(equation.value, slots)
+        return definition_in(self.equations, element)
 
     def name_repeated(self, expr: Expr) -> Expr:
         """A sum that occurs twice in one equation, as in a/(1 + exp(-a)) written out, is computed once and named."""
@@ -158,6 +147,23 @@ class _Normalizer:
         target = Element(name, tuple(order))
         self.equations.append(Equation(target, expr, self.place, NAMED))
         return target
+
+
+def definition_in(equations: Sequence[Equation], element: Element) -> Expr | None:
+    """What an element computed by these equations stands for, at its own slots."""
+    equation = next((e for e in equations if e.target.tensor == element.tensor), None)
+    if equation is None:
+        return None
+    slots: dict[str, Slot] = {
+        str(own): slot for own, slot in zip(equation.target.slots, element.slots, strict=True) if own != slot
+    }
+    match equation.value:
+        case Normalized(kind, index, body):
+            new = slots.get(index, index)
+            if not isinstance(new, str) or (new != index and new in free_indices(body)):
+                return None
+            return Normalized(kind, new, substitute(body, slots))
+    return substitute(equation.value, slots)
 
 
 def _replaced(expr: Expr, wanted: object, element: Expr) -> Expr:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from chainrule.derivation.adjoint import Derivation
-from chainrule.derivation.normalize import normalize
+from chainrule.derivation.normalize import definition_in, normalize
 from chainrule.errors import SettingError
 from chainrule.formula.distributions import formula_of
 from chainrule.formula.expr import (
@@ -52,6 +52,7 @@ from chainrule.formula.expr import (
     walk,
 )
 from chainrule.formula.lookup import Pin, pins
+from chainrule.formula.simplify import Stabilizer
 from chainrule.formula.system import Equation, Initial, System, Tensor
 from chainrule.formula.system import Update as UpdateLine
 from chainrule.formula.text import Printer, equation_text, update_text
@@ -181,8 +182,10 @@ class _Lowerer:
         watched = [self.system.loss] if with_loss and self.system.loss else []
         for equation in self.system.equations:
             self.equation(equation)
+        # log(p) in a metric is as safe as in the loss.
+        stabilizer = Stabilizer(lambda element: definition_in(self.system.equations, element))
         for name, value in metrics.items():
-            equation = Equation(Element(name, (self.samples,)), value)
+            equation = Equation(Element(name, (self.samples,)), stabilizer.stabilize(value))
             self._declare(equation)
             self.equation(equation)
             watched.append(name)
