@@ -180,6 +180,11 @@ class Layout:
         known = {f.column for f in self.features} | {c.column for c in self.left_out} | {self.target.column}
         return [name for name in table.names if name not in known]
 
+    def filled(self, table: Table) -> list[str]:
+        """The columns where values are missing that were all there in training."""
+        whole = {f.column for f in self.features if not f.marked and "" not in f.words and f.kind not in DATE_PARTS[1:]}
+        return [name for name in table.names if name in whole and _column(table, name).missing.any()]
+
     # to and from the model file
 
     def to_dict(self) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -150,6 +151,17 @@ def whole(value: str) -> int:
         return int(value)
     except ValueError:
         raise click.BadParameter(say("interfaces.not_whole", came=value)) from None
+
+
+def real(value: str) -> float:
+    """The type of a finite number."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise click.BadParameter(say("interfaces.not_number", came=value))
+    return number
 
 
 # --- complaints -------------------------------------------------------------------------------------------------------

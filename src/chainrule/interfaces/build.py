@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chainrule.errors import SettingError
 from chainrule.library import ACTIVATIONS, LOSSES, Activation, Loss, find
@@ -223,11 +223,12 @@ def _layers(hidden: int, inputs: Inputs) -> list[_Layer]:
     names = [("x", "i")]
     names += [(f"h{n}", f"j{n}") if hidden > 1 else ("h", "j") for n in range(1, hidden + 1)]
     names.append(("p", "k" if inputs.target == "classes" else ""))
-    first = (inputs.terms, inputs.tables, inputs.numbers)
-    return [
-        _Layer(str(n + 1) if hidden else "", *before, *after, *(first if n == 0 else ((), (), True)))
+    layers = [
+        _Layer(str(n + 1) if hidden else "", *before, *after)
         for n, (before, after) in enumerate(zip(names, names[1:], strict=False))
     ]
+    first = replace(layers[0], terms=inputs.terms, table_names=inputs.tables, has_weight=inputs.numbers)
+    return [first, *layers[1:]]
 
 
 def _hidden(layer: _Layer, activation: Activation, design: Design) -> list[str]:

@@ -21,7 +21,7 @@ from typing import Any
 import click
 
 from chainrule.errors import ChainruleError
-from chainrule.interfaces.bilingual import Command, Group, one_of, option, usage_text, whole
+from chainrule.interfaces.bilingual import Command, Group, one_of, option, real, usage_text, whole
 from chainrule.messages import LANGUAGES, say, set_language
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
@@ -31,6 +31,9 @@ PAGE_FORMS = ("terminal", "markdown", "latex", "html")
 SPLITS = ("test", "train")
 DTYPES = ("float32", "float64")
 ENGINES = ("native", "interpreter")
+TASKS = ("classification", "regression")
+SCALES = ("standard", "minmax", "none")
+UNKNOWN = ("other", "error")
 PATH = click.Path(path_type=Path)  # existence is the readers' to complain about, in the user's language
 
 
@@ -93,25 +96,70 @@ def _train() -> Command:
         callback=run,
         params=[
             _data_argument(),
-            option("--network", PATH, "FILE"),
-            option("--hidden", metavar="512,…"),
-            option("--activation", metavar="NAME"),
-            option("--loss", metavar="NAME"),
-            option("--epochs", whole, "5", default=5),
-            option("--batch-size", whole, "128", default=128),
-            option("--optimizer", metavar="NAME"),
-            option("--learning-rate", metavar="0.001"),
-            option("--seed", whole, "0", default=0),
-            option("--threads", whole, "N"),
-            option("--dtype", one_of(DTYPES), "|".join(DTYPES), default="float32"),
-            option("--rows", whole, "N"),
-            option("--validation", whole, "N", default=0),
-            option("--no-scale", is_flag=True),
+            *_table_options(),
+            *_network_options(),
+            *_learning_options(),
             option("--out", PATH, "FOLDER"),
+            option("--json", is_flag=True, to="as_json"),
             option("--profile", is_flag=True),
             option("--engine", one_of(ENGINES), hidden=True, default="native"),
         ],
     )
+
+
+def _network_options() -> list[click.Parameter]:
+    return [
+        option("--network", PATH, "FILE"),
+        option("--hidden", metavar="512,…"),
+        option("--activation", metavar="NAME"),
+        option("--loss", metavar="NAME"),
+        option("--dropout", real, "0.2", default=0.0),
+        option("--batch-norm", is_flag=True),
+        option("--l1", real, "0.0001", default=0.0),
+        option("--l2", real, "0.0001", default=0.0),
+        option("--dtype", one_of(DTYPES), "|".join(DTYPES), default="float32"),
+    ]
+
+
+def _learning_options() -> list[click.Parameter]:
+    return [
+        option("--epochs", whole, "N"),
+        option("--batch-size", whole, "N"),
+        option("--optimizer", metavar="NAME"),
+        option("--learning-rate", metavar="0.001"),
+        option("--schedule", metavar="NAME"),
+        option("--set", metavar="beta_1=0.8", multiple=True, to="settings"),
+        option("--weight-decay", real, "0.01"),
+        option("--clip-norm", real, "1"),
+        option("--ema", real, "0.99"),
+        option("--early-stopping", whole, "[EPOCHS]", is_flag=False, flag_value="10"),
+        option("--class-weight", metavar="balanced"),
+        option("--metrics", metavar="NAME,…"),
+        option("--seed", whole, "0", default=0),
+        option("--threads", whole, "N"),
+        option("--rows", whole, "N"),
+        option("--validation", metavar="N|FILE"),
+        option("--no-scale", is_flag=True),
+    ]
+
+
+def _table_options() -> list[click.Parameter]:
+    split = option("--split", metavar="0.8,0.1,0.1")
+    split.help = say("interfaces.option_shares")
+    return [
+        option("--target", metavar="COLUMN"),
+        option("--features", metavar="COLUMN,…"),
+        option("--kinds", metavar="COLUMN=KIND,…"),
+        option("--task", one_of(TASKS), "|".join(TASKS)),
+        option("--scale", one_of(SCALES), "|".join(SCALES)),
+        split,
+        option("--test", PATH, "FILE"),
+        *_reading_options(),
+    ]
+
+
+def _reading_options() -> list[click.Parameter]:
+    return [option("--header", one_of(("yes", "no")), "yes|no"), option("--encoding", metavar="cp949")]
 
 
 def _predict() -> Command:
@@ -132,24 +180,37 @@ def _predict() -> Command:
             option("--split", one_of(SPLITS), "|".join(SPLITS), default="test"),
             option("--json", is_flag=True, to="as_json"),
             option("--picture", PATH, "FILE"),
+            _predictions_out(),
+            option("--unknown", one_of(UNKNOWN), "|".join(UNKNOWN), default="other"),
+            *_reading_options(),
         ],
     )
 
 
+def _predictions_out() -> click.Option:
+    out = option("--out", PATH, "FILE")
+    out.help = say("interfaces.option_predictions_out")
+    return out
+
+
 def _evaluate() -> Command:
-    def run(model: Path, data: str | None, **options: Any) -> int:
+    def run(model: Path, files: tuple[Path, ...], data: str | None, **options: Any) -> int:
         from chainrule.interfaces.predict import evaluate
 
-        return evaluate(model, data, **options)
+        return evaluate(model, files, data, **options)
 
     return Command(
         "evaluate",
         callback=run,
         params=[
             click.Argument(["model"], type=PATH, metavar="MODEL"),
+            click.Argument(["files"], type=PATH, metavar="[FILE]…", nargs=-1),
             option("--data", metavar="mnist"),
             option("--split", one_of(SPLITS), "|".join(SPLITS), default="test"),
+            option("--metrics", metavar="NAME,…"),
             option("--json", is_flag=True, to="as_json"),
+            option("--unknown", one_of(UNKNOWN), "|".join(UNKNOWN), default="other"),
+            *_reading_options(),
         ],
     )
 

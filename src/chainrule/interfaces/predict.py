@@ -16,7 +16,19 @@ from chainrule.data.datasets import Split
 from chainrule.data.readers import read_rows
 from chainrule.errors import SettingError
 from chainrule.formula.system import System
+from chainrule.interfaces.answers import (
+    Answers,
+    Reading,
+    evaluate_table,
+    plain_means,
+    predict_tables,
+    shown_means,
+    table_files,
+    write_answers,
+)
 from chainrule.interfaces.datasets import arrays_for, find
+from chainrule.interfaces.options import given_names
+from chainrule.interfaces.tabular import layout_of
 from chainrule.messages import say
 from chainrule.training.network import Network, load
 
@@ -45,15 +57,26 @@ def predict(
     split: str,
     as_json: bool,
     picture: Path | None,
+    out: Path | None = None,
+    unknown: str = "other",
+    header: str | None = None,
+    encoding: str | None = None,
 ) -> int:
     """Print what the network makes of some rows; the exit code."""
     network = load(model)
     if files and data is not None:
         raise SettingError(say("interfaces.data_or_files"))
+    if (layout := layout_of(network, model)) is not None:
+        if picture is not None:
+            raise SettingError(say("tables.no_picture"))
+        reading = Reading(header, encoding, unknown)
+        return predict_tables(network, layout, table_files(files), index, reading, Answers(as_json, out))
     rows = _from_files(files, index) if files else _from_data(data or "mnist", split, index)
     outputs = _outputs(network, rows)
     records = [_record(network.system, rows, outputs, row) for row in range(len(rows.names))]
-    if as_json:
+    if out is not None:
+        write_answers(out, [_flat(record) for record in records])
+    elif as_json:
         click.echo(json.dumps(records, ensure_ascii=False))
     else:
         _print_table(records)
@@ -62,25 +85,37 @@ def predict(
     return 0
 
 
-def evaluate(model: Path, data: str | None, *, split: str, as_json: bool) -> int:
-    """Print the loss and the accuracy over a whole data set; the exit code."""
+def evaluate(
+    model: Path,
+    files: Sequence[Path],
+    data: str | None,
+    *,
+    split: str,
+    as_json: bool,
+    metrics: str | None = None,
+    unknown: str = "other",
+    header: str | None = None,
+    encoding: str | None = None,
+) -> int:
+    """Print the loss and the accuracy over a whole data set, or over the rows of a table; the exit code."""
     network = load(model)
+    if files and data is not None:
+        raise SettingError(say("interfaces.data_or_files"))
+    names = given_names(metrics)
+    if (layout := layout_of(network, model)) is not None:
+        return evaluate_table(network, layout, table_files(files), names, Reading(header, encoding, unknown), as_json)
+    if files:
+        raise SettingError(say("tables.not_of_tables", path=files[0]))
     name = data or "mnist"
     chosen = _split(name, split)
-    means = network.evaluate(arrays_for(network.system, chosen))
+    asked = {} if names is None else {"metrics": names}
+    means = plain_means(network.evaluate(arrays_for(network.system, chosen), **asked))
     count = len(chosen.images)
     if as_json:
         click.echo(json.dumps({"data": name, "split": split, "samples": count, **means}))
     else:
         click.echo(say("interfaces.evaluated", data=name, split=split, count=count, means=shown_means(means)))
     return 0
-
-
-def shown_means(means: Mapping[str, float]) -> str:
-    """ "loss 0.0712, accuracy 0.9812" in the user's language."""
-    known = ("loss", "accuracy")
-    shown = (f"{say(f'training.{n}') if n in known else n} {value:.4f}" for n, value in means.items())
-    return ", ".join(shown) or "–"
 
 
 def parse_index(text: str, count: int) -> list[int]:
@@ -179,6 +214,13 @@ def _record(system: System, rows: Rows, outputs: Array, row: int) -> dict[str, A
 
 def _is_probability(outputs: Array) -> bool:
     return bool(((outputs >= 0) & (outputs <= 1)).all())
+
+
+def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record as one row of a CSV file: output 0, output 1, …"""
+    flat = {name: value for name, value in record.items() if name != "output"}
+    numbers = np.ravel(record["output"]).tolist()
+    return flat | {f"output {k}" if len(numbers) > 1 else "output": number for k, number in enumerate(numbers)}
 
 
 def _print_table(records: Sequence[Mapping[str, Any]]) -> None:

@@ -1,0 +1,183 @@
+"""What a network trained on a table makes of the rows of other tables: CSV, JSON, or what its metrics say of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from chainrule.data.columns import Layout
+from chainrule.data.tables import Table, read_table
+from chainrule.errors import DataError, SettingError
+from chainrule.interfaces.tabular import arrays_from, targets_from
+from chainrule.messages import say
+from chainrule.training.files import write_bytes
+from chainrule.training.network import Network
+
+Array = np.ndarray[Any, Any]
+
+ROWS_AT_ONCE = 65_536  # answers are written in pieces, so that a long table needs little memory
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How other tables are read: --header, --encoding, and what an unknown category is."""
+
+    header: str | None = None
+    encoding: str | None = None
+    unknown: str = "other"
+
+    def table(self, path: Path, layout: Layout) -> Table:
+        """Raises: FileError, DataError, SettingError."""
+        header = None if self.header is None else self.header == "yes"
+        table = read_table(path, header=header, encoding=self.encoding or "utf-8")
+        if extra := layout.not_used(table):
+            click.echo(say("tables.not_used", path=path, names=", ".join(extra)), err=True)
+        if filled := layout.filled(table):
+            click.echo(say("tables.filled", path=path, names=", ".join(filled)), err=True)
+        return table
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Where predictions go: JSON or CSV on stdout, or a CSV file."""
+
+    as_json: bool = False
+    out: Path | None = None
+
+
+def table_files(files: Sequence[Path]) -> Sequence[Path]:
+    """Raises: SettingError where none was named."""
+    if not files:
+        raise SettingError(say("tables.no_file_named"))
+    return files
+
+
+def predict_tables(
+    network: Network, layout: Layout, files: Sequence[Path], index: str | None, reading: Reading, answers: Answers
+) -> int:
+    """Predict every row of every file, or those of --index (from 0); the exit code."""
+    records: list[dict[str, Any]] = []
+    for path in files:
+        table = reading.table(path, layout)
+        encoded = layout.encode(table, unknown=reading.unknown)
+        outputs = network.predict(arrays_from(network.system, layout, encoded, network.dtype))
+        rows = _chosen(index, table.rows)
+        own = {"file": path.name} if len(files) > 1 else {}
+        records += [{**own, **record} for record in _records(layout, np.asarray(outputs), rows)]
+    if answers.out is not None:
+        write_answers(answers.out, [_spread(record) for record in records])
+    elif answers.as_json:
+        click.echo(json.dumps(records, ensure_ascii=False))
+    else:
+        click.echo(as_csv([_spread(record) for record in records]), nl=False)
+    return 0
+
+
+def _chosen(index: str | None, count: int) -> Sequence[int]:
+    from chainrule.interfaces.predict import parse_index
+
+    return range(count) if index is None else parse_index(index, count)
+
+
+def _records(layout: Layout, outputs: Array, rows: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """{row, prediction} of a number; of classes also the probability and those of all."""
+    words = layout.target.words
+    for row in rows:
+        output = outputs[row] if outputs.ndim else outputs
+        if layout.target.task == "regression":
+            yield {"row": row + 1, "prediction": float(np.ravel(output)[0])}
+            continue
+        shares = [1 - float(output), float(output)] if np.ndim(output) == 0 else np.ravel(output).tolist()
+        best = int(np.argmax(shares))
+        named = dict(zip(words, shares, strict=False))
+        yield {"row": row + 1, "prediction": words[best], "probability": shares[best], "probabilities": named}
+
+
+def _spread(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record as one row of CSV: p(no), p(yes), …"""
+    flat = {name: value for name, value in record.items() if name != "probabilities"}
+    return flat | {f"p({word})": share for word, share in record.get("probabilities", {}).items()}
+
+
+def as_csv(records: Sequence[Mapping[str, Any]]) -> str:
+    """Rows below the names of the first; numbers with the digits that float32 has."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(records[0])
+    for record in records:
+        writer.writerow([f"{v:.7g}" if isinstance(v, float) else v for v in record.values()])
+    return text.getvalue()
+
+
+def write_answers(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Write predictions as CSV. Raises: SettingError for another suffix; FileError."""
+    if path.suffix.lower() != ".csv":
+        raise SettingError(say("tables.out_is_csv", came=path))
+    write_bytes(path, as_csv(records).encode())
+    click.echo(say("tables.written", path=path, count=len(records)), err=True)
+
+
+def evaluate_table(
+    network: Network,
+    layout: Layout,
+    files: Sequence[Path],
+    metrics: tuple[str, ...] | None,
+    reading: Reading,
+    as_json: bool,
+) -> int:
+    """Loss and metrics over the rows of a table that have a target; the exit code."""
+    if len(files) > 1:
+        raise SettingError(say("tables.one_file", came=len(files)))
+    table = reading.table(files[0], layout)
+    arrays = labelled_arrays(network, layout, table, reading.unknown)
+    if metrics is None and layout.target.task == "regression":
+        metrics = NUMBER_METRICS
+    asked = {} if metrics is None else {"metrics": metrics}
+    means = plain_means(network.evaluate(arrays, **asked))
+    count = len(next(iter(arrays.values())))
+    if as_json:
+        click.echo(json.dumps({"data": str(files[0]), "samples": count, **means}, ensure_ascii=False))
+    else:
+        click.echo(say("interfaces.evaluated_rows", path=files[0], count=count, means=shown_means(means)))
+    return 0
+
+
+NUMBER_METRICS = ("mae", "rmse", "r2")
+"""What is reported of a number that is predicted from a table, where the user names nothing."""
+
+
+def labelled_arrays(network: Network, layout: Layout, table: Table, unknown: str = "other") -> dict[str, Array]:
+    """The rows of a table that have a target. Raises: DataError where none has."""
+    values, known = layout.targets(table)
+    if not known.any():
+        raise DataError(say("tables.target_empty", path=table.source, name=layout.target.column))
+    rows = np.flatnonzero(known)
+    arrays = arrays_from(network.system, layout, layout.encode(table, unknown=unknown), network.dtype)
+    return {name: array[rows] for name, array in {**arrays, **targets_from(network.system, values)}.items()}
+
+
+# --- metrics ----------------------------------------------------------------------------------------------------------
+
+
+def plain_means(means: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON holds them: of a confusion matrix nested lists."""
+    return {n: v.tolist() if isinstance(v, np.ndarray) and v.ndim else float(v) for n, v in means.items()}
+
+
+def shown_means(means: Mapping[str, Any]) -> str:
+    """ "loss 0.0712, accuracy 0.9812" in the user's language."""
+    known = ("loss", "accuracy")
+    shown = (f"{say(f'training.{n}') if n in known else n} {_shown(value)}" for n, value in means.items())
+    return ", ".join(shown) or "–"
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, list) else f"{value:.4f}" if abs(value) < 1e6 else f"{value:.6g}"

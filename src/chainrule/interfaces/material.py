@@ -1,0 +1,321 @@
+"""What `chainrule train` trains on: a data set of images, or a table; with the network for it.
+
+Both become a Material, so that the training itself knows neither pixels nor columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule.data.columns import Layout, Target, Wishes, find_layout, target_of
+from chainrule.data.datasets import Dataset, Split
+from chainrule.data.splits import split_rows
+from chainrule.data.tables import SUFFIXES, Table, read_table
+from chainrule.errors import DataError, SettingError
+from chainrule.formula.parse import parse_system
+from chainrule.interfaces.answers import labelled_arrays
+from chainrule.interfaces.build import Design, network_text, parse_widths
+from chainrule.interfaces.datasets import arrays_for, find, sizes_for
+from chainrule.interfaces.options import TrainOptions, given_kinds, given_names, given_shares
+from chainrule.interfaces.predict import rebuilds_input
+from chainrule.interfaces.runs import Run
+from chainrule.interfaces.scaling import Scaled, with_scaling
+from chainrule.interfaces.tabular import (
+    arrays_from,
+    blurred,
+    inputs_for,
+    keep_layout,
+    sizes_from,
+    targets_from,
+    with_columns_scaled,
+)
+from chainrule.messages import say
+from chainrule.training.network import Network, read_formula_file
+from chainrule.training.vocabulary import vocabulary
+
+Array = np.ndarray[Any, Any]
+Arrays = dict[str, Array]
+
+PICTURES = 10  # images that an autoencoder's picture shows
+TABLE_HIDDEN = (64, 32)
+TABLE_SHARES = (0.8, 0.1, 0.1)
+SPLIT_WHERE_TEST_IS = (0.9, 0.1)
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """Options that depend on the kind of data, where the user leaves them out."""
+
+    epochs: int
+    batch_size: int
+    optimizer: str
+    patience: int  # epochs without a better validation loss; 0 never stops
+
+
+@dataclass(frozen=True)
+class Material:
+    """Arrays by what the formulas declare, and the network. `classes` (N,) are the training rows' class numbers."""
+
+    name: str
+    network: Network
+    training: Arrays
+    validation: Arrays | None
+    test: Arrays | None
+    defaults: Defaults
+    classes: Array | None = None
+    class_names: tuple[str, ...] = ()
+    layout: Layout | None = None
+    told: tuple[str, ...] = ()
+    picture: Callable[[Run], list[str]] | None = None
+
+    @property
+    def samples(self) -> int:
+        return len(next(iter(self.training.values())))
+
+
+def material_for(options: TrainOptions) -> Material:
+    """The data that DATA names: a file, else a data set. Raises: SettingError, DataError, FileError, FormulaError."""
+    name = Path(options.data).name.lower().removesuffix(".gz")
+    if name.endswith(SUFFIXES) or "/" in options.data or "\\" in options.data:
+        return _of_table(options)
+    for option in ("target", "features", "kinds", "task", "scale", "split", "test", "encoding", "header"):
+        if getattr(options, option) is not None:
+            raise SettingError(say("tables.only_tables", option=f"--{option}", data=options.data))
+    return _of_images(options)
+
+
+def _design(options: TrainOptions, default: Design) -> Design:
+    """The generated network, by the options."""
+    design = replace(default, hidden=parse_widths(options.hidden)) if options.hidden is not None else default
+    return replace(
+        design,
+        activation=options.activation or design.activation,
+        loss=options.loss or design.loss,
+        dropout=options.dropout,
+        batch_norm=options.batch_norm,
+        l1=options.l1,
+        l2=options.l2,
+    )
+
+
+def _own_text(options: TrainOptions) -> tuple[str, str]:
+    """(name, text) of --network. Raises: SettingError beside options that say what the formulas say."""
+    assert options.network is not None
+    names = ("hidden", "activation", "loss", "dropout", "batch_norm", "l1", "l2")
+    clash = [f"--{n.replace('_', '-')}" for n in names if getattr(options, n) not in (None, 0.0, False)]
+    if clash:
+        raise SettingError(say("interfaces.network_and_parts", options=", ".join(clash)))
+    return options.network.stem, read_formula_file(options.network)
+
+
+# --- images -----------------------------------------------------------------------------------------------------------
+
+
+def _of_images(options: TrainOptions) -> Material:
+    data = find(options.data)
+    training, validation = _image_splits(data, options)
+    if options.network is None:
+        design = _design(options, Design())
+        name, text = "-".join([options.data, *map(str, design.hidden)]), network_text(design)
+    else:
+        name, text = _own_text(options)
+    scaled = Scaled(text, ()) if options.no_scale else with_scaling(text)
+    system = parse_system(scaled.text, vocabulary())
+    network = Network(system, dtype=options.dtype, sizes=sizes_for(system, data), seed=options.seed)
+    return Material(
+        name,
+        network,
+        arrays_for(system, training),
+        None if validation is None else arrays_for(system, validation),
+        arrays_for(system, data.test),
+        Defaults(epochs=5, batch_size=128, optimizer="rmsprop", patience=0),
+        classes=training.labels,
+        class_names=tuple(map(str, range(data.classes))),
+        told=(say("interfaces.scaled", names=", ".join(scaled.names)),) if scaled.names else (),
+        picture=lambda run: _rebuilt(run, network, data),
+    )
+
+
+def _image_splits(data: Dataset, options: TrainOptions) -> tuple[Split, Split | None]:
+    """The first `rows` images, of which the last `validation` are kept out of training."""
+    count = len(data.train.images)
+    rows = _first_rows(options, count)
+    held_out = _held_out(options, rows)
+    if isinstance(held_out, Path):
+        raise SettingError(say("tables.only_tables", option="--validation FILE", data=options.data))
+    cut, whole = rows - held_out, data.train
+    validation = Split(whole.images[cut:rows], whole.labels[cut:rows]) if held_out else None
+    return Split(whole.images[:cut], whole.labels[:cut]), validation
+
+
+def _first_rows(options: TrainOptions, count: int) -> int:
+    rows = count if options.rows is None else options.rows
+    if not 1 <= rows <= count:
+        raise SettingError(say("training.whole_number", name="rows", came=rows, low=1, high=count))
+    return rows
+
+
+def _held_out(options: TrainOptions, rows: int) -> int | Path:
+    """How many rows --validation keeps out: a number, a share of them, or a file."""
+    text = options.validation or "0"
+    try:
+        number = float(text)
+    except ValueError:
+        return Path(text)
+    count = round(number * rows) if 0 < number < 1 else int(number) if number.is_integer() else -1
+    if not 0 <= count < rows:
+        raise SettingError(
+            say("training.whole_number", name="validation", came=text if count < 0 else count, low=0, high=rows - 1)
+        )
+    return count
+
+
+def _rebuilt(run: Run, network: Network, data: Dataset) -> list[str]:
+    """For a network that rebuilds its input: some test images, and what became of them."""
+    if not rebuilds_input(network.system):
+        return []
+    from chainrule.interfaces.plots import save_rebuilt
+
+    images = data.test.images[:PICTURES]
+    split = Split(images, data.test.labels)
+    rebuilt = network.predict(arrays_for(network.system, split, with_targets=False))
+    save_rebuilt(images, rebuilt, run.folder / "rebuilt.png", data.image_shape)
+    return ["rebuilt.png"]
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def _of_table(options: TrainOptions) -> Material:
+    path = Path(options.data)
+    scale = "none" if options.no_scale else options.scale or "standard"
+    wishes = Wishes(options.target, given_names(options.features), given_kinds(options.kinds), options.task, scale)
+    table = _read(path, options)
+    target = target_of(table, wishes)
+    told = [] if options.target is not None else [say("tables.target_chosen", name=target.column)]
+    # A layout without features says which class or number each row has.
+    values, known = Layout((), target).targets(table)
+    rows = np.flatnonzero(known)[: options.rows]
+    if (absent := int((~known).sum())) and options.rows is None:
+        told.append(say("tables.rows_without_target", count=absent, name=target.column))
+    parts = _split(options, rows, values if target.task == "classification" else None)
+    _check_rows(table, options, parts[0])
+    layout = find_layout(table, target, parts[0], wishes)
+    network, name = _table_network(options, layout, path, scale)
+    told += _remarks(layout, table, options)
+    keep_layout(network, layout)
+    whole = _table_arrays(network, layout, table, values)
+    training, validation, test = (_rows_of(whole, part) for part in parts)
+    if (held_out := _named_file(options.validation)) is not None:
+        validation = _file_arrays(network, layout, held_out, options)
+    if options.test is not None:
+        test = _file_arrays(network, layout, options.test, options)
+    return Material(
+        name,
+        network,
+        training or {},
+        validation,
+        test,
+        Defaults(epochs=200, batch_size=32 if len(parts[0]) < 10_000 else 256, optimizer="adam", patience=20),
+        classes=values[parts[0]] if target.task == "classification" else None,
+        class_names=target.words,
+        layout=layout,
+        told=tuple(told),
+    )
+
+
+def _read(path: Path, options: TrainOptions) -> Table:
+    header = None if options.header is None else options.header == "yes"
+    return read_table(path, header=header, encoding=options.encoding or "utf-8")
+
+
+def _named_file(text: str | None) -> Path | None:
+    """--validation FILE, where it is no number."""
+    try:
+        float(text or "0")
+    except ValueError:
+        return Path(str(text))
+    return None
+
+
+def _split(options: TrainOptions, rows: Array, classes: Array | None) -> list[Array]:
+    """Rows for training, validation and test."""
+    if options.split is not None and (options.test is not None or options.validation is not None):
+        other = "--test" if options.test is not None else "--validation"
+        raise SettingError(say("tables.split_twice", option=other))
+    file = _named_file(options.validation)
+    own = None if classes is None else classes[rows]
+    if options.validation is not None and file is None:
+        count = _held_out(options, len(rows))
+        assert isinstance(count, int)
+        share = count / len(rows)
+        test = 0.0 if options.test is not None else TABLE_SHARES[2]
+        shares: Sequence[float] = (max(1 - share - test, 0.0), share, test)
+    elif options.split is not None:
+        shares = given_shares(options.split)
+    elif options.test is not None:
+        shares = (1.0, 0.0, 0.0) if file is not None else (*SPLIT_WHERE_TEST_IS, 0.0)
+    else:
+        shares = (0.9, 0.0, 0.1) if file is not None else TABLE_SHARES
+    return [rows[part] for part in split_rows(len(rows), shares, options.seed, own)]
+
+
+def _check_rows(table: Table, options: TrainOptions, training: Array) -> None:
+    if len(training) < 2:
+        raise DataError(say("tables.too_few_rows", path=table.source, came=len(training)))
+
+
+def _table_network(options: TrainOptions, layout: Layout, path: Path, scale: str) -> tuple[Network, str]:
+    """The network, and the name of the run."""
+    if options.network is None:
+        inputs = inputs_for(layout, scale, path.name)
+        default = Design(TABLE_HIDDEN, loss=_loss(layout.target), inputs=inputs)
+        design = _design(options, default)
+        if design.loss != default.loss and inputs.target == "binary" and _wants_classes(design.loss):
+            design = replace(design, inputs=replace(inputs, target="classes"))
+        stem = path.name.split(".")[0]
+        name, text = "-".join([stem, *map(str, design.hidden)]), network_text(design)
+    else:
+        name, text = _own_text(options)
+        text = with_columns_scaled(text, layout, scale).text
+    system = parse_system(text, vocabulary())
+    return Network(system, dtype=options.dtype, sizes=sizes_from(system, layout), seed=options.seed), name
+
+
+def _loss(target: Target) -> str:
+    if target.task == "regression":
+        return "mean_squared_error"
+    return "binary_cross_entropy" if len(target.words) == 2 else "categorical_cross_entropy"
+
+
+def _wants_classes(loss: str) -> bool:
+    """Whether a loss compares distributions or signs, which one output between 0 and 1 is not."""
+    from chainrule.library import LOSSES
+    from chainrule.library import find as find_row
+
+    return find_row(LOSSES, loss).target != "target t[k]"
+
+
+def _table_arrays(network: Network, layout: Layout, table: Table, values: Array, unknown: str = "other") -> Arrays:
+    encoded = layout.encode(table, unknown=unknown)
+    return arrays_from(network.system, layout, encoded, network.dtype) | targets_from(network.system, values)
+
+
+def _rows_of(arrays: Mapping[str, Array], rows: Array) -> Arrays | None:
+    return {name: array[rows] for name, array in arrays.items()} if len(rows) else None
+
+
+def _file_arrays(network: Network, layout: Layout, path: Path, options: TrainOptions) -> Arrays:
+    """Another file's rows, by the layout that the training rows gave."""
+    return labelled_arrays(network, layout, _read(path, options))
+
+
+def _remarks(layout: Layout, table: Table, options: TrainOptions) -> list[str]:
+    """What a user might want otherwise and does not see in the list of columns."""
+    names = blurred(layout, table, options.dtype)
+    return [say("tables.blurred", names=", ".join(names))] if names else []
