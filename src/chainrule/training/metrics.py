@@ -48,6 +48,7 @@ from chainrule.formula.expr import (
     replace_symbols,
     sum_over,
     symbols,
+    walk,
 )
 from chainrule.formula.expressions import RESERVED
 from chainrule.formula.parse import parse_expression
@@ -254,11 +255,14 @@ def target_of(system: System, output: Tensor) -> Tensor | None:
         return fitting[0] if fitting else None
     made_of = system.depends_on(output.name) - {t.name for t in system.of_role("input", "parameter", "state")}
     for near in ({output.name}, made_of):
-        for equation in system.equations:
-            named = {e.tensor for e in elements(equation.value)}
+        best: tuple[int, Tensor] | None = None
+        for node in (n for e in system.equations for n in walk(e.value)):
+            named = [e.tensor for e in elements(node)]
             both = [t for t in fitting if t.name in named]
-            if both and named & near:
-                return both[0]
+            if both and near & set(named) and (best is None or len(named) < best[0]):
+                best = len(named), both[0]  # the smallest part of a formula that has them both
+        if best is not None:
+            return best[1]
     return fitting[0]
 
 
@@ -454,7 +458,9 @@ def _from_formula(name: str, text: str, fit: _Fit) -> Measure:
         strange = []
     try:
         return _with_values(name, Metric(name, right, source=""), _Adapter(fit, by_class=False), None)
-    except _Misfit:
+    except (_Misfit, FormulaError) as error:
+        if isinstance(error, FormulaError) and not strange:
+            raise
         raise SettingError(say("metrics.strange_index", name=name, index=", ".join(strange) or "k")) from None
 
 
