@@ -16,6 +16,7 @@ from chainrule.errors import DataError, FormulaError, SettingError
 from chainrule.formula.expr import Element, Symbol
 from chainrule.training.explain import known_name
 from chainrule.training.network import formula
+from chainrule.training.optimizer import Optimizer
 from tests.formula.loops import value_at
 from tests.pages import EXAMPLES, ODD, deep, every_line, filled_lines, network, odd_case
 from tests.random_systems import draw, together
@@ -313,3 +314,27 @@ def test_one_sample_alone_needs_no_sample_axis():
 )
 def test_numbers_as_a_reader_compares_them(number, words):
     assert number_words(number) == words
+
+
+def test_the_update_with_norms_and_a_then_line_ends_at_the_weight_that_training_gives():
+    text = """
+    input x[i]
+    target t[k]
+    parameter W[i, k] = glorot_uniform
+    parameter b[k] = ones
+    y[k] = sum[i](x[i]*W[i, k]) + b[k]
+    E = 1/2*sum[k]((y[k] - t[k])**2)
+    then W[i, k] <- W[i, k]*min(1, 0.5/sqrt(sum[i](W[i, k]**2)))
+    """
+    generator = np.random.default_rng(0)
+    x, t = generator.normal(size=(8, 3)), generator.normal(size=(8, 2))
+    optimizer = Optimizer("momentum", global_clip_norm=0.1, weight_decay=0.1, no_decay=("b",))
+    for weight in ("W[1, 0]", "b[1]"):
+        net = formula(text, dtype="float64")
+        page = net.explain(x, t, optimizer=optimizer, weight=weight).terminal()
+        net.fit(x, t, batch_size=None, optimizer=optimizer, engine="interpreter", verbose=0)
+        name, place = ("W", (1, 0)) if weight[0] == "W" else ("b", (1,))
+        update = page[page.index("Update, with numbers") : page.index(f"Only {weight} changes")]
+        assert "‖g‖_all" in update
+        assert ("weight_decay" in update) == (name == "W")
+        assert float(update.split("=")[-1].replace("−", "-")) == pytest.approx(net.parameters[name][place], rel=1e-3)

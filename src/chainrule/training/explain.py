@@ -36,13 +36,14 @@ from chainrule.derivation.pages.page import (
     say_inline,
 )
 from chainrule.errors import DataError, FormulaError, SettingError
-from chainrule.formula.evaluate import Array, run_equations, run_system
-from chainrule.formula.expr import Element, Slot, Symbol
+from chainrule.formula.evaluate import Array, evaluate, run_equations, run_system
+from chainrule.formula.expr import Element, Slot
 from chainrule.formula.system import System
 from chainrule.messages import say
 from chainrule.program.instructions import Program
 from chainrule.program.interpret import run
 from chainrule.training.initial import starting_state
+from chainrule.training.rule_steps import RuleSteps
 
 if TYPE_CHECKING:
     from chainrule.training.network import Network
@@ -261,7 +262,8 @@ class _Explainer:
             changed = say_inline("pages.numbers_own_update", weight=weight, old=Value(old), new=Value(new))
             yield Text(changed)
         else:
-            yield Lines(tuple(self._rule_lines(rule.lines, weight, {**self._states(state, weight), **hyper}, numbers)))
+            steps = RuleSteps(self.system, rule, self._rule_start(state), self.point.sizes, hyper)
+            yield Lines(tuple(self._rule_lines(steps, weight, numbers)))
         gradients = {p.name: self._adjoint_of(p.name) for p in self.system.parameters}
         alone = {**self.point.arrays, name: _moved(self.point.arrays[name], place, new - old)}
         yield Text(say_inline("pages.numbers_alone", weight=weight, old=Value(old), new=Value(new)))
@@ -271,13 +273,16 @@ class _Explainer:
         yield Text((say("pages.numbers_together"),))
         yield self._new_loss(predicted, together)
 
-    def _states(self, state: Mapping[str, Array], weight: Element) -> dict[str, float]:
-        """The states of the rule at the weight, by their names in the rule: v for v_W1."""
-        place = tuple(int(s) for s in weight.slots)
-        ending = f"_{weight.tensor}"
-        shape = self.point.arrays[weight.tensor].shape
-        mine = {n.removesuffix(ending): a for n, a in state.items() if n.endswith(ending) and a.shape == shape}
-        return {name: float(array[place]) for name, array in mine.items()}
+    def _rule_start(self, state: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
+        """w, g and the states of the rule of every parameter, by their names in the rule: v for v_W1."""
+        found = {}
+        for parameter in self.system.parameters:
+            ending, array = f"_{parameter.name}", self.point.arrays[parameter.name]
+            states = {
+                n.removesuffix(ending): a for n, a in state.items() if n.endswith(ending) and a.shape == array.shape
+            }
+            found[parameter.name] = {**states, "w": array, "g": self._adjoint_of(parameter.name)}
+        return found
 
     def _for_program(self, program: Program) -> dict[str, Array]:
         """What the program reads: data, parameters and states."""
@@ -294,27 +299,24 @@ class _Explainer:
         loss = Element("L", ())
         return Table(header, (((loss,), (Value(predicted, LOSS_DIGITS),), (Value(true, LOSS_DIGITS),)),))
 
-    def _rule_lines(
-        self, lines: object, weight: Element, hyper: Mapping[str, float], numbers: Numbers
-    ) -> Iterator[Line]:
-        """Each line of the rule, with the weight for w and its gradient for g."""
-        from chainrule.formula.expr import symbols
-        from chainrule.formula.system import Update
-
-        assert isinstance(lines, tuple)
+    def _rule_lines(self, steps: RuleSteps, weight: Element, numbers: Numbers) -> Iterator[Line]:
+        """Each line of the rule, with the weight for w and its gradient for g; then what follows the rule."""
         place = tuple(int(s) for s in weight.slots)
-        scalars = dict(hyper) | {"w": float(self.point.arrays[weight.tensor][place])}
-        scalars["g"] = float(self._adjoint_of(weight.tensor)[place])
-        for line in lines:
-            assert isinstance(line, Update)
-            for name in symbols(line.value):
-                scalars.setdefault(name, 0.0)  # a state begins at 0
-            here = replace(numbers, scalars=dict(scalars))
-            value = here.value(line.value)
+        for step in steps.of(weight.tensor, place):
+            here = replace(numbers, scalars=step.scalars)
+            yield Line((step.line.target,), (step.line.value,), BECOMES)
+            yield Line((), (Filled(step.filled, here, ()), EQUALS, Value(here.value(step.filled))))
+        array = steps.values[weight.tensor]["w"]
+        for line in self.system.constraints:
+            assert isinstance(line.target, Element)
+            if line.target.tensor != weight.tensor:
+                continue
+            at = dict(zip(map(str, line.target.slots), place, strict=True))
+            here = replace(numbers, arrays={**numbers.arrays, weight.tensor: array}, places={**numbers.places, **at})
             yield Line((line.target,), (line.value,), BECOMES)
-            yield Line((), (Filled(line.value, here, ()), EQUALS, Value(value)))
-            if isinstance(line.target, Symbol):
-                scalars[line.target.name] = value
+            yield Line((), (Filled(line.value, here, ()), EQUALS, Value(here.value(line.value))))
+            axes = tuple(map(str, line.target.slots))
+            array = evaluate(line.value, here.arrays, axes, sizes=here.sizes, scalars=here.scalars)
 
     def _aliases_shown(self, name: str) -> str:
         """∂L/∂w for a parameter, ∂E/∂q for another quantity."""
