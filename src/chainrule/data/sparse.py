@@ -6,7 +6,8 @@ SciPy is no dependency: what has `.tocsr()` is one, and what that gives has `ind
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,8 @@ CHUNK_NUMBERS = 2**22  # numbers made dense at a time where rows go through in t
 class SparseRows:
     """Row r holds values[e] in column places[e] for starts[r] ≤ e < starts[r + 1]; columns ascend, no value is 0.
 
-    Looks like an array of shape (N, I): `rows[2:5]` and `rows[[7, 1]]` are SparseRows, `rows.astype(dtype)` and
-    `np.asarray(rows)` are the dense array, within DENSE_LIMIT.
+    Looks like an array of shape (N, I), or (N, *tail): `rows[2:5]` and `rows[[7, 1]]` are SparseRows,
+    `rows.astype(dtype)` and `np.asarray(rows)` are the dense array, within DENSE_LIMIT.
 
     Example:
     >>> rows = SparseRows(np.array([0, 1, 1, 3]), np.array([2, 0, 1], np.int32), np.array([5.0, 6.0, 7.0]), 3)
@@ -37,16 +38,17 @@ class SparseRows:
     places: Array
     values: Array
     width: int
+    tail: tuple[int, ...] = ()
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(N, I)."""
-        return len(self), self.width
+    def shape(self) -> tuple[int, ...]:
+        """(N, I), or the rows and the axes that the I columns are read as."""
+        return len(self), *(self.tail or (self.width,))
 
     @property
     def ndim(self) -> int:
-        """Two axes: rows and columns."""
-        return 2
+        """How many axes it has."""
+        return len(self.shape)
 
     @property
     def size(self) -> int:
@@ -72,7 +74,7 @@ class SparseRows:
         if isinstance(rows, slice):
             start, stop, step = rows.indices(len(self))
             if step == 1:
-                return SparseRows(self.starts[start : max(start, stop) + 1], self.places, self.values, self.width)
+                return replace(self, starts=self.starts[start : max(start, stop) + 1])
             rows = np.arange(start, stop, step)
         rows = np.asarray(rows)
         if rows.dtype == np.bool_:
@@ -80,7 +82,7 @@ class SparseRows:
         lengths = np.diff(self.starts)[rows]
         starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         chosen = np.repeat(self.starts[:-1][rows] - starts[:-1], lengths) + np.arange(starts[-1])
-        return SparseRows(starts, self.places[chosen], self.values[chosen], self.width)
+        return replace(self, starts=starts, places=self.places[chosen], values=self.values[chosen])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return self.astype(self.dtype if dtype is None else dtype)
@@ -92,15 +94,24 @@ class SparseRows:
             gigabytes = f"{self.size * dtype.itemsize / 2**30:.1f}"
             shown = f"({len(self)}, {self.width})"
             raise DataError(say("categories.too_large", came=shown, size=gigabytes, limit=DENSE_LIMIT // 2**30))
-        dense = np.zeros(self.shape, dtype)
+        dense = np.zeros((len(self), self.width), dtype)
         rows = np.repeat(np.arange(len(self)), np.diff(self.starts))
         stored = slice(int(self.starts[0]), int(self.starts[-1]))
         dense[rows, self.places[stored]] = self.values[stored]
-        return dense
+        return dense.reshape(self.shape)
+
+    def lengths(self) -> Array:
+        """How many numbers of each row are not 0."""
+        return np.diff(self.starts)
 
     def chunk_rows(self) -> int:
         """How many rows to make dense at a time."""
         return max(1, CHUNK_NUMBERS // self.width)
+
+
+def rows_at_once(arrays: Mapping[str, Any], most: int) -> int:
+    """How many rows may go through at a time where sparse tables are made dense: at most `most`."""
+    return min([most, *(a.chunk_rows() for a in arrays.values() if isinstance(a, SparseRows))])
 
 
 def is_sparse(value: object) -> bool:

@@ -30,6 +30,17 @@ def gather_numbers(start, stop, width, order, batch_first, source, batch):
             batch[n * width + c] = int64(source[row * width + c])"""
 
 
+GATHER_LISTED = """\
+def gather_listed(start, stop, width, stride, order, batch_first, starts, places, source, batch):
+    # the batch's rows from lists of their non-zeros
+    for n in range(start, stop):
+        row = order[batch_first + n]
+        for c in range(width):
+            batch[n * stride + c] = F(0)
+        for q in range(starts[row], starts[row + 1]):
+            batch[n * stride + int64(places[q])] = F(source[q])"""
+
+
 def gather_name(walks: Walks, name: str) -> str:
     """What the function is called that makes a sparse input's lists."""
     return f"gather_{walks.names('tensor', name)}"
@@ -50,7 +61,8 @@ def has_columns(walks: Walks, name: str) -> bool:
 
 def gather_lists(walks: Walks, name: str) -> str:
     """The function that makes a sparse input's lists for the batch."""
-    return _lists_of_numbers(walks, name) if walks.in_batch else _lists_of_lists(walks, name)
+    in_batch = walks.in_batch and not walks.sparse[name].listed
+    return _lists_of_numbers(walks, name) if in_batch else _lists_of_lists(walks, name)
 
 
 def _lists_of_numbers(walks: Walks, name: str) -> str:
@@ -87,7 +99,7 @@ def _lists_of_numbers(walks: Walks, name: str) -> str:
 def _lists_of_lists(walks: Walks, name: str) -> str:
     """For training: along rows and down columns, from the lists of the data set (lists.py)."""
     sparse = walks.sparse[name]
-    starts, places, rows, counts, columns, capacity, room, blocks, block = walks.sparse_words(name)
+    starts, places, rows, counts, columns, capacity, room, blocks, block, *firsts = walks.sparse_words(name)
     scalars = [walks.names("scalar", s) for s in dict.fromkeys(symbols(sparse.value))]
     w = Writer(walks.names, walks.layouts)
     w.loaded = {e.tensor: "F(source[q])" for e in elements(sparse.value)}
@@ -103,7 +115,7 @@ def _lists_of_lists(walks: Walks, name: str) -> str:
         *names,
         f"c = int64({places}[q])",
         f"slot = {counts}[c]",
-        f"put_pair({columns}, c * {room} + slot, n, {value})",
+        f"put_pair({columns}, {f'{firsts[0]}[c]' if firsts else f'c * {room}'} + slot, n, {value})",
         f"{counts}[c] = slot + 1",
     ]
     lines = [
@@ -130,6 +142,21 @@ def _lists_of_lists(walks: Walks, name: str) -> str:
         (2, f"for q in range(first, {starts}[e + {blocks}]):"),
         *((3, line) for line in to_row),
     ]
+    if down and firsts:
+        lines += [
+            (1, "# how many each column has, and where they begin: behind those of the threads before"),
+            (1, f"first = {blocks} * thread // threads"),
+            (1, "begin = 0"),
+            (1, f"for n in range({samples}):"),
+            (2, f"e = order[batch_first + n] * {blocks}"),
+            (2, f"begin += {starts}[e + first] - {starts}[e]"),
+            (2, f"for q in range({starts}[e + first], {starts}[e + last]):"),
+            (3, f"{counts}[int64({places}[q])] += 1"),
+            (1, f"for c in range(first * {block}, least(width, last * {block})):"),
+            (2, f"{firsts[0]}[c] = begin"),
+            (2, f"begin += {counts}[c]"),
+            (2, f"{counts}[c] = 0"),
+        ]
     if down:
         lines += [
             (1, f"first = {blocks} * thread // threads"),

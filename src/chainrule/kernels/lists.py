@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.data.sparse import CHUNK_NUMBERS, SparseRows
 from chainrule.formula.evaluate import Array
 from chainrule.kernels.compile import Compiled, compile_source, pointer
 from chainrule.kernels.threads import CONTROL_WORDS, run_team
@@ -18,6 +19,7 @@ from chainrule.kernels.threads import CONTROL_WORDS, run_team
 BLOCK = (
     392  # columns, at most, of a block: shorter lists end too often for the machine to foresee (112: 1.3 × the time)
 )
+NUMBERS_A_BLOCK = 8  # of a sparse table's row: each block costs a call, and 8 bytes of `starts`
 SAMPLED_ROWS = 512  # from which the density is estimated: evenly spaced, so that the same data take the same path
 
 
@@ -38,7 +40,19 @@ class Lists:
     @property
     def longest(self) -> int:
         """The most non-zeros that a row has."""
-        return int(np.diff(self.starts[:: self.blocks]).max(initial=0))
+        return int(self.lengths.max(initial=0))
+
+    @property
+    def lengths(self) -> Array:
+        """How many non-zeros each row has."""
+        return np.diff(self.starts[:: self.blocks])
+
+    def most(self, rows: int) -> int:
+        """The most non-zeros that so many rows have."""
+        lengths = self.lengths
+        if len(lengths) <= rows:
+            return int(lengths.sum())
+        return int(np.partition(lengths, len(lengths) - rows)[len(lengths) - rows :].sum())
 
 
 def density(array: Array) -> float:
@@ -66,6 +80,30 @@ def compress(array: Array, dtype: str, threads: int) -> Lists:
         words = [pointer(a) for a in (address, number, scalar, control)]
         run_team(partial(_fill, compiled, threads, words), threads, _nothing, _nothing)
     return Lists(starts, made[0], made[1], blocks, block)
+
+
+def lists_of(rows: SparseRows) -> Lists:
+    """A sparse table's lists, in as many blocks of columns as its rows have numbers for.
+
+    The table's own places and values are shared. Eight blocks at least, where it is so wide, for threads to share.
+    """
+    wanted = max(8, rows.stored // max(len(rows), 1) // NUMBERS_A_BLOCK)
+    blocks = min(-(-rows.width // BLOCK), wanted)
+    block = -(-rows.width // blocks)
+    blocks = -(-rows.width // block)
+    if blocks == 1:
+        return Lists(rows.starts, rows.places, rows.values, 1, rows.width)
+    starts = np.empty(len(rows) * blocks + 1, dtype=np.int64)
+    starts[-1] = rows.starts[-1]
+    step = max(1, CHUNK_NUMBERS // blocks)
+    for first in range(0, len(rows), step):
+        some = rows[first : first + step]
+        own = np.repeat(np.arange(len(some)) * blocks, some.lengths())
+        own += some.places[some.starts[0] : some.starts[-1]] // block
+        counts = np.bincount(own, minlength=len(some) * blocks)
+        begin = first * blocks
+        starts[begin : begin + len(counts)] = some.starts[0] + np.cumsum(counts) - counts
+    return Lists(starts, rows.places, rows.values, blocks, block)
 
 
 def _fill(compiled: Compiled, threads: int, words: list[Any], thread: int) -> None:

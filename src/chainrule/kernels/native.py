@@ -5,18 +5,21 @@ The slow twin is training/runner.py's InterpretedRunner, and tests compare the t
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from chainrule.data.sparse import SparseRows
 from chainrule.formula.evaluate import Array, evaluate
-from chainrule.formula.expr import Element, Expr, Size, Symbol, transform
+from chainrule.formula.expr import Element, Expr, Size, Symbol, tensors, transform
 from chainrule.kernels.compile import Compiled, compile_source, pointer
 from chainrule.kernels.host import host, tile_shape
 from chainrule.kernels.layout import LINE_BYTES, Layout, Room
-from chainrule.kernels.lists import Lists, compress, density
+from chainrule.kernels.lists import Lists, compress, density, lists_of
 from chainrule.kernels.products import LEFT_ENTRIES, PACKED
 from chainrule.kernels.schedule import copy_name
 from chainrule.kernels.source import (
@@ -33,7 +36,7 @@ from chainrule.kernels.source import (
     Module,
     write_module,
 )
-from chainrule.kernels.threads import CONTROL_WORDS, FAILED, PROGRESS, STOP, run_team
+from chainrule.kernels.threads import CONTROL_WORDS, FAILED, PROGRESS, STOP, run_alone, run_team
 from chainrule.program.instructions import Contract, Program
 from chainrule.program.interpret import keys_of_draws
 
@@ -43,6 +46,10 @@ if TYPE_CHECKING:
 SOURCE_DTYPES = {"uint8": "uint8", "float32": "float32", "float64": "float64", "int64": "int64"}
 # A second thread costs a few barriers of about a microsecond a step; below this many multiplications it does not pay.
 WORK_PER_THREAD = 400_000
+# Some 2 ms of one thread. It takes 0.1 ms to start one and to hear that it is done, and milliseconds on crowded cores;
+# what is over so soon runs where it was called, and Ctrl-C waits for it.
+BRIEF_WORK = 30_000_000
+KEPT_MODULES = 32
 # Below this share of non-zeros walking them is faster than the dense tile. On one core of a Zen 3, in ns, forward and
 # gradient together for V vectors of outputs, a non-zero takes 1.9 + 0.9 V (its two pairs, then multiply-adds with an
 # operand from memory), a number of the dense product 0.6 + 0.33 V. So they break even at 0.35.
@@ -76,7 +83,7 @@ class NativeRunner:
         self.program, self.sizes, self.report = program, dict(sizes), report
         self.dtype = np.dtype(dtype)
         self.threads = threads
-        self.sources = {t.name: source_array(arrays[t.name], self.dtype) for t in program.inputs}
+        self.sources: dict[str, Any] = {t.name: source_array(arrays[t.name], self.dtype) for t in program.inputs}
         self.profile = profile
         self.module: Module = module_for(program, self.sources, profile, sparse)
         self.compiled: Compiled = compile_source(self.module.text, dtype)
@@ -85,9 +92,14 @@ class NativeRunner:
         self.memory: dict[str, Array] = {}
         self.lists: dict[str, Lists] = {}
         for name, walked in self.module.sparse.items():
-            self.lists[name] = compress(self.sources[walked.source], dtype, threads or host().cores)
+            source = self.sources[walked.source]
+            listed = isinstance(source, SparseRows)
+            self.lists[name] = lists_of(source) if listed else compress(source, dtype, threads or host().cores)
         self.batch_size = 0
-        self.chosen: dict[int, int] = {}  # threads for a batch of so many rows
+        self.work: dict[int, int] = {}  # multiplications of a step with so many rows
+        self.formulas: list[tuple[str, Expr]] | None = None  # of the program's scalars, in columns over the steps
+        self.needs: dict[str, tuple[str, ...]] = {}  # the columns that each of them reads
+        self.constants: dict[object, float] = {}  # their values where those columns do not change
         self.allocated: tuple[int, int] | None = None
         self.clocks: dict[str, float] = {}  # of each part of the module, the slowest thread's ticks
         self.ticks = np.zeros((1, len(self.module.parts)))  # of each thread and part
@@ -131,7 +143,8 @@ class NativeRunner:
         epochs, rows = orders.shape
         count = -(-rows // batch_size)  # steps of one epoch
         last = epochs * count if steps is None else min(steps, epochs * count)
-        threads = self.threads or self._choose_threads(min(batch_size, rows))
+        work = self._work(min(batch_size, rows))
+        threads = self.threads or max(1, min(host().cores, work // WORK_PER_THREAD))
         self._allocate(batch_size, threads)
         watched = self.program.watched
         sums = np.zeros((epochs, len(watched) + 1))
@@ -163,7 +176,10 @@ class NativeRunner:
         def stop() -> None:
             control[STOP] = 1
 
-        run_team(call, threads, watch, stop)
+        if threads == 1 and work * last < BRIEF_WORK:
+            run_alone(call, watch)
+        else:
+            run_team(call, threads, watch, stop)
         done = int(control[PROGRESS])
         failed = int(control[FAILED]) - 1 if control[FAILED] else None
         if self.profile:
@@ -179,10 +195,11 @@ class NativeRunner:
             for epoch, values in enumerate(sums)
         ]
 
-    def _choose_threads(self, rows: int) -> int:
-        if rows not in self.chosen:
-            self.chosen[rows] = choose_threads(self.program, self.sizes, rows)
-        return self.chosen[rows]
+    def _work(self, rows: int) -> int:
+        """Multiplications of a step with so many rows."""
+        if rows not in self.work:
+            self.work[rows] = step_work(self.program, self.sizes, rows)
+        return self.work[rows]
 
     def _note(self, clocks: Array, steps: int, samples: int, seconds: float) -> None:
         """Add up what an epoch's clocks (threads, parts) say."""
@@ -249,14 +266,20 @@ class NativeRunner:
             entries = count * int(np.prod([_size(sizes, i) for i in indices], dtype=np.int64))
             self.memory[name] = aligned(entries, np.dtype(np.int64))
         for name, array in self.sources.items():
-            self.memory[f"{name} source"] = array
+            if isinstance(array, SparseRows):
+                self.memory[f"{name} starts"], self.memory[f"{name} places"] = array.starts, array.places
+            self.memory[f"{name} source"] = array.values if isinstance(array, SparseRows) else array
         for name, lists in self.lists.items():
             width = int(np.prod([self.sizes[i] for i in program.tensors[name].indices[1:]], dtype=np.int64))
             self.memory[f"{name} starts"], self.memory[f"{name} places"] = lists.starts, lists.places
             self.memory[f"{self.module.sparse[name].source} source"] = lists.values
             self.memory[f"{name} rows"] = aligned(2 * batch_size * lists.longest, self.dtype)
             self.memory[f"{name} counts"] = aligned(width, np.dtype(np.int64))
-            self.memory[f"{name} columns"] = aligned(2 * width * self._column_room(), self.dtype)
+            pairs = width * self._column_room()
+            if self.module.sparse[name].listed:
+                pairs = lists.most(batch_size)
+                self.memory[f"{name} firsts"] = aligned(width, np.dtype(np.int64))
+            self.memory[f"{name} columns"] = aligned(2 * pairs, self.dtype)
 
     def _scalars(self, table: Mapping[str, Array], rows: int, batch_size: int, count: int, epochs: int) -> Array:
         """The values of the program's scalars at every step of the epochs, in float64: (steps, scalars)."""
@@ -266,8 +289,19 @@ class NativeRunner:
         arrays = {f"hyper {n}": np.asarray(v, dtype=np.float64) for n, v in table.items()}
         arrays["samples"] = samples
         columns = []
-        for name, value in self.program.scalars:
-            column = evaluate(transform(value, self._at_step), arrays, ("step",), sizes={**self.sizes, "step": steps})
+        if self.formulas is None:
+            self.formulas = [(name, transform(value, self._at_step)) for name, value in self.program.scalars]
+        # What is the same at every step, as 1 - beta_1 is, is evaluated once and not in every call.
+        same = {name: float(values[0]) for name, values in arrays.items() if (values == values[0]).all()}
+        for name, formula in self.formulas:
+            needed = self.needs.setdefault(name, tuple(tensors(formula)))
+            key = (name, *(same.get(n) for n in needed))
+            if None not in key and key in self.constants:
+                column = np.full(steps, self.constants[key])
+            else:
+                column = evaluate(formula, arrays, ("step",), sizes={**self.sizes, "step": steps})
+            if None not in key:
+                same[f"hyper {name}"] = self.constants[key] = float(column[0])
             arrays[f"hyper {name}"] = column
             columns.append(column)
         return np.ascontiguousarray(np.stack(columns, axis=1)) if columns else np.zeros((steps, 1))
@@ -293,17 +327,38 @@ def module_for(
     `sparse` says whether inputs are walked by their non-zeros where the formulas allow it; None: as their density says.
     """
     dtypes = {n: str(a.dtype) for n, a in sources.items()}
-    return write_module(program, dtypes, frozenset(n for n, a in sources.items() if _walked(a, sparse)), profile)
+    walked = frozenset(n for n, a in sources.items() if _walked(a, sparse))
+    listed = frozenset(n for n, a in sources.items() if isinstance(a, SparseRows))
+    key = (id(program), tuple(dtypes.items()), walked, listed, profile)
+    # To write a module takes some 20 ms: as much as a whole training on a few hundred rows. The program is kept with
+    # its module, so that no other gets its id.
+    with _writing:
+        if key not in _written:
+            while len(_written) >= KEPT_MODULES:
+                del _written[next(iter(_written))]
+            _written[key] = (program, write_module(program, dtypes, walked | listed, profile, listed))
+        return _written[key][1]
 
 
-def source_array(array: Array, dtype: np.dtype[Any]) -> Array:
-    """The array as the kernels can read it: contiguous, of a dtype that the gather knows; no copy where it is so."""
+_written: dict[object, tuple[Program, Module]] = {}
+_writing = threading.Lock()
+
+
+def source_array(array: Any, dtype: np.dtype[Any]) -> Any:
+    """The array as the kernels can read it: contiguous, of a dtype that the gather knows; no copy where it is so.
+
+    A sparse table is left as it is.
+    """
+    if isinstance(array, SparseRows):
+        return array
     if str(array.dtype) not in SOURCE_DTYPES or not array.flags.aligned or not array.dtype.isnative:
         array = array.astype(np.int64 if array.dtype.kind in "biu" else dtype)
     return np.ascontiguousarray(array)
 
 
-def _walked(array: Array, sparse: bool | None) -> bool:
+def _walked(array: Any, sparse: bool | None) -> bool:
+    if isinstance(array, SparseRows):
+        return True
     return _is_sparse(array) if sparse is None else sparse and array.ndim > 1 and array.dtype.kind in "uf"
 
 
@@ -323,11 +378,16 @@ def aligned(entries: int, dtype: np.dtype[Any]) -> Array:
 
 def choose_threads(program: Program, sizes: Mapping[str, int], batch_size: int) -> int:
     """One thread per WORK_PER_THREAD multiplications of a step, at most as many as there are cores."""
+    return int(max(1, min(host().cores, step_work(program, sizes, batch_size) // WORK_PER_THREAD)))
+
+
+def step_work(program: Program, sizes: Mapping[str, int], batch_size: int) -> int:
+    """The multiplications of a step."""
     known = {**sizes, program.samples: batch_size}
     work = 0
     for instruction in program:
         indices = {i for s in instruction.out.slots for i in [str(s)]}
         if isinstance(instruction, Contract):
             indices |= set(instruction.indices)
-        work += int(np.prod([_size(known, i) for i in indices], dtype=np.float64))
-    return int(max(1, min(host().cores, work // WORK_PER_THREAD)))
+        work += math.prod(_size(known, i) for i in indices)
+    return work

@@ -4,7 +4,8 @@ Both end in the group's epilogue while the sums are in the first-level cache: bi
 
 A sparse input lies in lists. `starts`, `places` and the source hold the data set's non-zeros row by row (lists.py); for
 the batch, `gather` (source.py) makes lists of pairs (place, value as the formulas want it): `rows`, with `capacity`
-pairs a row, and the same non-zeros column by column, `counts[c]` of them in `columns`, with `room` pairs a column.
+pairs a row, and the same non-zeros column by column, `counts[c]` of them in `columns`, with `room` pairs a column. Of a
+sparse table, whose columns are many, they begin at `firsts[c]`.
 """
 
 from __future__ import annotations
@@ -217,7 +218,8 @@ class Products(Lookups):
 
     def _sparse_rows(self, w: Writer, group: Group, product: Contract, right: str, last: str, axis: str | None) -> None:
         """The sums of some rows wait while the weights pass block by block."""
-        starts, _, rows, _, _, capacity, _, blocks, _ = self.sparse_words(product.left.tensor)
+        starts, _, rows, _, _, capacity, _, blocks, *_ = self.sparse_words(product.left.tensor)
+        in_batch = self.in_batch and not self.sparse[product.left.tensor].listed
         n = self.names("index", self.program.samples)
         w.loops[self.program.samples] = n
         w.line(f"acc = stack({ROWS_AT_ONCE} * WALK_PANELS * PANEL)")
@@ -227,7 +229,7 @@ class Products(Lookups):
                 w.line(f"last = least(stop, first + {ROWS_AT_ONCE})")
                 with w.block(f"for block in range({blocks}):"), w.block(f"for {n} in range(first, last):"):
                     # Of a prediction, the batch's own rows have lists; of a training, the data set's.
-                    w.line(f"e = {n} * ({blocks} + 1)" if self.in_batch else f"e = order[batch_first + {n}] * {blocks}")
+                    w.line(f"e = {n} * ({blocks} + 1)" if in_batch else f"e = order[batch_first + {n}] * {blocks}")
                     w.line(f"q = {starts}[e + block]")
                     w.line(f"pairs = at({rows}, 2 * ({n} * {capacity} + q - {starts}[e]))")
                     w.line(f"out = at(acc, ({n} - first) * WALK_PANELS * PANEL)")
@@ -238,7 +240,8 @@ class Products(Lookups):
     def _sparse_columns(
         self, w: Writer, group: Group, product: Contract, right: str, last: str, axis: str | None
     ) -> None:
-        _, _, _, counts, columns, _, room, _, _ = self.sparse_words(product.left.tensor)
+        _, _, _, counts, columns, _, room, _, _, *firsts = self.sparse_words(product.left.tensor)
+        begin = f"{firsts[0]}[row]" if firsts else f"row * {room}"
         rows = tuple(str(s) for s in product.left.slots if s not in product.indices)
         w.line("acc = stack(WALK_PANELS * PANEL)")
         w.line(f"rows = {w.product_of_sizes(rows)}")
@@ -252,7 +255,7 @@ class Products(Lookups):
             with w.block("for row in range(first, least(rows, first + 16)):"):
                 w.line(f"count = {counts}[row]")
                 with w.block("if count > 0:" if quiet else "if True:"):
-                    w.line(f"walk_list(wide, at({columns}, 2 * row * {room}), count, b, step, 0, acc)")
+                    w.line(f"walk_list(wide, at({columns}, 2 * {begin}), count, b, step, 0, acc)")
                     self.decode(w, "row", rows, rows)
                     self._wide_columns(w, group, last, axis, "0")
 

@@ -307,11 +307,16 @@ def _parameter_of(program: Program, state: str) -> str | None:
 
 @dataclass(frozen=True)
 class SparseInput:
-    """An input that is walked by its non-zeros: `value` gives an entry of the tensor from one of the source."""
+    """An input that is walked by its non-zeros: `value` gives an entry of the tensor from one of the source.
+
+    `listed` says that the source itself is a list of non-zeros, as sparse tables are: these are wide, and the lists of
+    a batch's columns lie one behind the other, without room for all rows of the batch in each.
+    """
 
     tensor: str
     source: str
     value: Expr
+    listed: bool = False
 
 
 def sparse_inputs(program: Program, allowed: set[str]) -> dict[str, SparseInput]:

@@ -8,10 +8,10 @@ reads what another has written.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from chainrule.kernels.expressions import Writer
-from chainrule.kernels.gathers import GATHER, GATHER_NUMBERS, gather_lists, gather_name, list_arguments
+from chainrule.kernels.gathers import GATHER, GATHER_LISTED, GATHER_NUMBERS, gather_lists, gather_name, list_arguments
 from chainrule.kernels.layout import Layout
 from chainrule.kernels.products import PACKED, Products
 from chainrule.kernels.schedule import (
@@ -57,12 +57,17 @@ class Module:
 
 
 def write_module(
-    program: Program, input_dtypes: Mapping[str, str], sparse: frozenset[str] = frozenset(), profile: bool = False
+    program: Program,
+    input_dtypes: Mapping[str, str],
+    sparse: frozenset[str] = frozenset(),
+    profile: bool = False,
+    listed: frozenset[str] = frozenset(),
 ) -> Module:
     """The module of a program.
 
     `input_dtypes` are the dtypes in which inputs, targets and labels lie in memory; `sparse` names the inputs that come
-    as lists of non-zeros, where the program can walk them: Module.sparse says which it does.
+    as lists of non-zeros, where the program can walk them: Module.sparse says which it does. `listed` are those among
+    them that lie in memory so, as sparse tables: where a program cannot walk them, the batch's rows are made dense.
     """
     program = signs_of_results(program)
     groups = schedule(program)
@@ -70,9 +75,10 @@ def write_module(
     layouts = choose_layouts(program)
     while (bad := _not_walkable(groups, layouts, walked)) is not None:
         del walked[bad]
+    walked = {n: replace(s, listed=s.source in listed) for n, s in walked.items()}
     if walked:
         groups = [g for g in groups if g.head.out.tensor not in walked]
-    writer = _ModuleWriter(program, input_dtypes, groups, layouts, walked, profile)
+    writer = _ModuleWriter(program, input_dtypes, groups, layouts, walked, profile, listed)
     return writer.run()
 
 
@@ -107,6 +113,7 @@ class _ModuleWriter:
     layouts: Layouts
     sparse: Mapping[str, SparseInput]
     profile: bool
+    listed: frozenset[str]
     addresses: list[str] = field(default_factory=list)
     lines: list[_Line] = field(default_factory=list)
     parts: list[str] = field(default_factory=list)
@@ -127,6 +134,7 @@ class _ModuleWriter:
         for name in self.walks.numbered:
             self.walks.words[numbers_name(name)] = (self.program.tensors[name].indices, 1)
         gathers += [GATHER_NUMBERS] if self.walks.numbered else []
+        gathers += [GATHER_LISTED] if self._listed() else []
         self._epoch()
         epoch = "\n".join("    " * line.depth + line.text for line in self.lines).replace(
             "<parts>", str(len(self.parts))
@@ -210,6 +218,11 @@ class _ModuleWriter:
                 found.append((copy, f"{key} by {column}" if home else copy))
         return found
 
+    def _listed(self) -> list[str]:
+        """Inputs that lie in memory as lists, and are not walked so."""
+        walked = {s.source for s in self.sparse.values()}
+        return [t.name for t in self.program.inputs if t.name in self.listed - walked]
+
     def _read(self, name: str) -> bool:
         """Whether a function reads a tensor in the dtype of the step."""
         return any(self.names("tensor", name) in f.arguments for f in self.walks.functions)
@@ -239,6 +252,11 @@ class _ModuleWriter:
             kinds = {"starts": "int64", "places": "int32", "rows": "F", "counts": "int64", "columns": "F"}
             for word, (part, kind) in zip(words, kinds.items(), strict=False):
                 add(1, f"{word} = {self._address(f'{name} {part}', kind)}")
+            if self.sparse[name].listed:
+                add(1, f"{words[-1]} = {self._address(f'{name} firsts', 'int64')}")
+        for name in self._listed():
+            for part, kind in (("starts", "int64"), ("places", "int32")):
+                add(1, f"{names('tensor', f'{name} {part}')} = {self._address(f'{name} {part}', kind)}")
         add(1, f"order = {self._address(ORDER, 'int64')}")
         add(1, f"sums = {self._address(SUMS, 'float64')}")
         if self._delivers():
@@ -307,6 +325,11 @@ class _ModuleWriter:
                 numbers = names("tensor", numbers_name(tensor.name))
                 self._add(2, f"gather_numbers(start, stop, {width}, order, batch_first, {source}, {numbers})")
             if tensor.classes is not None and not self._read(tensor.name):
+                continue
+            if tensor.name in self.listed:
+                words = ", ".join(names("tensor", f"{tensor.name} {part}") for part in ("starts", "places"))
+                told = f"order, batch_first, {words}, {source}, {batch}"
+                self._add(2, f"gather_listed(start, stop, {width}, {stride}, {told})")
                 continue
             self._add(2, f"gather(start, stop, {width}, {stride}, order, batch_first, {source}, {batch})")
         self._clock("gather")

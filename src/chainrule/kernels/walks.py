@@ -96,7 +96,18 @@ class Walks:
 
     def sparse_words(self, name: str) -> list[str]:
         """What a sparse input's lists are called: see products.py."""
-        parts = ("starts", "places", "rows", "counts", "columns", "capacity", "room", "blocks", "block")
+        parts: tuple[str, ...] = (
+            "starts",
+            "places",
+            "rows",
+            "counts",
+            "columns",
+            "capacity",
+            "room",
+            "blocks",
+            "block",
+        )
+        parts = (*parts, "firsts") if self.sparse[name].listed else parts
         return [self.names("tensor", f"{name} {part}") for part in parts]
 
     @cached_property

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from chainrule.data.checks import as_class_numbers, as_classes, as_numbers, one_hot, same_length
-from chainrule.data.sparse import SparseRows, as_sparse, is_sparse
+from chainrule.data.sparse import SparseRows, as_sparse, is_sparse, rows_at_once
 from chainrule.errors import DataError
 from chainrule.formula.evaluate import Array, evaluate
 from chainrule.formula.expr import free_indices, tensors
@@ -55,7 +56,7 @@ def bind(
     if arrays:
         same_length(arrays)
     for fact in system.facts:
-        _check_fact(fact, arrays, system, sizes.known)
+        _check_fact(fact, arrays, system)
     return arrays
 
 
@@ -98,8 +99,9 @@ def _sparse(system: System, sizes: Sizes, tensor: Tensor, value: object) -> Spar
     if None in known or math.prod(k for k in known if k is not None) != rows.width:
         shape = "(N, " + "·".join(str(k if k is not None else i) for i, k in zip(own, known, strict=True)) + ")"
         raise DataError(say("training.wrong_shape", name=tensor.name, came=rows.shape, wanted=shape))
-    sizes.learn_shape(tensor, tuple(k or 0 for k in known), say("training.from_data", name=tensor.name))
-    return rows
+    tail = tuple(k or 0 for k in known)
+    sizes.learn_shape(tensor, tail, say("training.from_data", name=tensor.name))
+    return replace(rows, tail=tail)
 
 
 def _dense(name: str, value: object) -> object:
@@ -107,14 +109,9 @@ def _dense(name: str, value: object) -> object:
     return np.asarray(as_sparse(name, value)) if is_sparse(value) else value
 
 
-def as_dense(arrays: Mapping[str, Array], system: System, sizes: Mapping[str, int]) -> dict[str, Array]:
-    """Sparse tables as arrays in the shape of their tensors. Raises: DataError where one is too large for that."""
-    dense = dict(arrays)
-    for name, array in arrays.items():
-        if isinstance(array, SparseRows):
-            shape = [sizes[i] for i in system.tensors[name].indices if i != system.samples]
-            dense[name] = np.asarray(array).reshape(-1, *shape)
-    return dense
+def as_dense(arrays: Mapping[str, Any]) -> dict[str, Array]:
+    """Sparse tables as arrays. Raises: DataError where one is too large for that."""
+    return {name: np.asarray(array) if isinstance(array, SparseRows) else array for name, array in arrays.items()}
 
 
 def _one_sample_alone(system: System, given: Mapping[str, object]) -> bool:
@@ -196,14 +193,14 @@ def _rows(name: str, array: Array, own: Sequence[str], known: Sequence[int | Non
     return array
 
 
-def _check_fact(fact: Fact, arrays: Mapping[str, Any], system: System, sizes: Mapping[str, int]) -> None:
+def _check_fact(fact: Fact, arrays: Mapping[str, Any], system: System) -> None:
     names = {*tensors(fact.left), *tensors(fact.right)}
     if not names or not names <= set(arrays):
         return
     rows = len(next(iter(arrays[n] for n in names)))
-    chunk = min([FACT_CHUNK, *(a.chunk_rows() for n in names if isinstance(a := arrays[n], SparseRows))])
+    chunk = rows_at_once({n: arrays[n] for n in names}, FACT_CHUNK)
     for start in range(0, rows, chunk):
-        part = as_dense({n: arrays[n][start : start + chunk] for n in names}, system, sizes)
+        part = as_dense({n: arrays[n][start : start + chunk] for n in names})
         part = {n: _wide(a) for n, a in part.items()}
         left, right = (_side(e, part, system) for e in (fact.left, fact.right))
         good = np.asarray(_holds(fact.operator, left, right))

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.data.sparse import rows_at_once
 from chainrule.derivation.adjoint import Derivation, derive_system
 from chainrule.errors import DataError, FileError, FormulaError, NotationError, SettingError
 from chainrule.formula.evaluate import Array
@@ -36,7 +37,7 @@ from chainrule.messages import say
 from chainrule.program.instructions import Program
 from chainrule.program.interpret import run
 from chainrule.program.lower import lower_prediction, lower_training
-from chainrule.training.bind import bind
+from chainrule.training.bind import as_dense, bind
 from chainrule.training.initial import initial_values
 from chainrule.training.optimizer import Optimizer, as_optimizer
 from chainrule.training.vocabulary import Rule, hyper_name, vocabulary
@@ -196,9 +197,15 @@ class Network:
                 raise SettingError(say("formula.hyper_unknown", name=name))
         return {name: known[name] for name in (*program.hyper, "step", "steps") if name in known}
 
-    def bind(self, data: Sequence[object], named: Mapping[str, object], roles: Sequence[str]) -> dict[str, Array]:
-        """A user's arrays by tensor name, checked against the formulas."""
-        return bind(self.system, self._sizes, data, named, roles)
+    def bind(
+        self, data: Sequence[object], named: Mapping[str, object], roles: Sequence[str], *, sparse: bool = False
+    ) -> dict[str, Array]:
+        """A user's arrays by tensor name, checked against the formulas.
+
+        Where `sparse`, sparse tables stay data.sparse.SparseRows, which look like arrays; else they are made dense.
+        """
+        arrays = bind(self.system, self._sizes, data, named, roles)
+        return arrays if sparse else as_dense(arrays)
 
     def predict(self, *data: object, **named: object) -> Array:
         """The output of the network: one row per sample of the inputs.
@@ -209,22 +216,23 @@ class Network:
             raise FormulaError(say("training.no_output"))
         if len(data) == 1 and not named and (quick := self._prediction.quick(self, data[0])) is not None:
             return quick
-        arrays = self.bind(data, named, ("input",))
+        arrays = self.bind(data, named, ("input",), sparse=True)
         self._start()
         if (fast := self._prediction.compiled(self, arrays)) is not None:
             return fast
         program = self._prediction.program
         rows = len(next(iter(arrays.values()))) if arrays else 1
+        chunk = rows_at_once(arrays, PREDICT_ROWS)
         parts = [
-            self._run(program, {n: a[start : start + PREDICT_ROWS] for n, a in arrays.items()})[self.system.output]
-            for start in range(0, max(rows, 1), PREDICT_ROWS)
+            self._run(program, {n: a[start : start + chunk] for n, a in arrays.items()})[self.system.output]
+            for start in range(0, max(rows, 1), chunk)
         ]
         sampled = self.system.is_sampled(self.system.output)
         return np.concatenate(parts) if sampled else parts[0]
 
     def loss(self, *data: object, **named: object) -> float:
         """The loss of a batch: the mean of E over its samples."""
-        arrays = self.bind(data, named, ("input", "target", "label"))
+        arrays = self.bind(data, named, ("input", "target", "label"), sparse=True)
         return float(self.measured(Data(arrays), ())["loss"])
 
     def evaluate(
@@ -241,7 +249,7 @@ class Network:
         """
         if self.system.loss is None and self.system.output is None:
             raise FormulaError(say("formula.no_loss"))
-        arrays = self.bind(data, named, ("input", "target", "label"))
+        arrays = self.bind(data, named, ("input", "target", "label"), sparse=True)
         weights = sample_weights(self.system, arrays, sample_weight, None)
         return self.measured(Data(arrays, weights), metrics, weighted_metrics)
 
@@ -268,7 +276,7 @@ class Network:
         together = self.system.loss is not None and not self.system.is_sampled(self.system.loss)
         if not together and (means := self._evaluated(program, arrays)) is not None:
             return means
-        chunk = rows if together else PREDICT_ROWS
+        chunk = rows if together else rows_at_once(arrays, PREDICT_ROWS)
         totals: dict[str, float] = dict.fromkeys(program.watched, 0.0)
         for start in range(0, rows, chunk):
             part = {n: a[start : start + chunk] for n, a in arrays.items()}
@@ -503,11 +511,11 @@ class Network:
             model=model,
         )
         plan.check()
-        arrays = self.bind(data, named, ("input", "target", "label"))
+        arrays = self.bind(data, named, ("input", "target", "label"), sparse=True)
         own = Data(arrays, sample_weights(self.system, arrays, sample_weight, class_weight))
         validation: Data | None = None
         if validation_data is not None:
-            arrays = self.bind(tuple(validation_data), {}, ("input", "target", "label"))
+            arrays = self.bind(tuple(validation_data), {}, ("input", "target", "label"), sparse=True)
             validation = Data(arrays, sample_weights(self.system, arrays, validation_weight, None))
         elif validation_split:
             own, validation = self._split(own, validation_split)
