@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 
 import click
 
+from chainrule.interfaces.completion import words
+from chainrule.interfaces.examples import EXAMPLES
 from chainrule.messages import LANGUAGES, say
 
 HEADINGS = {"Options": "options", "Commands": "commands"}
@@ -42,6 +44,13 @@ class Command(click.Command):
         settings = {"options_metavar": say("interfaces.options_metavar"), **settings}
         super().__init__(name, params=[*params, *everywhere], help=text, short_help=text, **settings)
         self.context_settings = {"allow_extra_args": True}  # so that the complaint about them is ours
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        examples = EXAMPLES.get(str(self.name), ())
+        if examples:
+            with formatter.section(say("interfaces.examples")):
+                for line in examples:
+                    formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         rest = super().parse_args(ctx, args)
@@ -104,6 +113,8 @@ def option(
 ) -> click.Option:
     """An option with its help from the catalogue: `--batch-size` has option_batch_size."""
     name = flag.removeprefix("--").replace("-", "_")
+    if (choices := getattr(type, "choices", None)) is not None:
+        settings.setdefault("shell_complete", words(choices))
     if not settings.get("hidden"):
         settings["help"] = say(f"interfaces.option_{name}")
     return click.Option([flag, settings.pop("to", name)], type=type, metavar=metavar, **settings)
@@ -142,6 +153,7 @@ def one_of(choices: Sequence[str]) -> Callable[[str], str]:
             return value.lower()
         raise click.BadParameter(no_such("not_a_choice", value, choices))
 
+    convert.choices = choices  # type: ignore[attr-defined]  # for the shell's completion
     return convert
 
 

@@ -19,15 +19,18 @@ import numpy as np
 from chainrule.data.datasets import Split
 from chainrule.derivation.sampling import draw_arrays, draw_data, small_sizes
 from chainrule.errors import ChainruleError, SettingError
+from chainrule.interfaces.answers import Reading, labelled_arrays, table_files
 from chainrule.interfaces.datasets import arrays_for, find, sizes_for
 from chainrule.interfaces.predict import DEFAULT_INDEX, parse_index
 from chainrule.interfaces.scaling import with_scaling
 from chainrule.interfaces.show import is_model_file, open_network
+from chainrule.interfaces.tabular import layout_of
 from chainrule.messages import say
-from chainrule.training.network import Network, formula
+from chainrule.training.network import Network, formula, load
 
 AGREES, DIFFERS, REFUSED = 0, 1, 2
 DRAWN_SAMPLES = 5
+TABLE_ROWS = 10  # of a table, without --index
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,12 @@ def what_to_check(path: Path, options: CheckOptions) -> tuple[Network, Mapping[s
 
 
 def _from_data(path: Path, options: CheckOptions) -> tuple[Network, Mapping[str, Any]]:
+    if is_model_file(path) and (layout := layout_of(network := load(path), path)) is not None:
+        table = Reading().table(table_files([Path(options.data)] if options.data else [])[0], layout)
+        arrays = labelled_arrays(network, layout, table)
+        count = len(next(iter(arrays.values())))
+        rows = parse_index(options.index or f"0..{min(count, TABLE_ROWS) - 1}", count)
+        return network, {name: array[rows] for name, array in arrays.items()}
     data = find(options.data or "mnist")
     split = data.train if options.split == "train" else data.test
     rows = parse_index(options.index or DEFAULT_INDEX, len(split.images))

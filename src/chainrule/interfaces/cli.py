@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from chainrule.errors import ChainruleError
 from chainrule.interfaces.bilingual import Command, Group, one_of, option, real, usage_text, whole
+from chainrule.interfaces.completion import SHELLS, rows, words
 from chainrule.messages import LANGUAGES, say, set_language
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
@@ -79,7 +81,7 @@ def command_tree() -> Group:
     """All commands, with their help in the language in force."""
     learn = [_train(), _predict(), _evaluate()]
     understand = [_show(), _derive(), _explain(), _check(), _derivative(), _plot()]
-    return Group([*learn, *understand, _datasets(), _bench()])
+    return Group([*learn, *understand, _datasets(), _bench(), _completion()])
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------
@@ -111,8 +113,8 @@ def _network_options() -> list[click.Parameter]:
     return [
         option("--network", PATH, "FILE"),
         option("--hidden", metavar="512,…"),
-        option("--activation", metavar="NAME"),
-        option("--loss", metavar="NAME"),
+        option("--activation", metavar="NAME", shell_complete=rows("ACTIVATIONS")),
+        option("--loss", metavar="NAME", shell_complete=rows("LOSSES")),
         option("--dropout", real, "0.2", default=0.0),
         option("--batch-norm", is_flag=True),
         option("--l1", real, "0.0001", default=0.0),
@@ -125,9 +127,9 @@ def _learning_options() -> list[click.Parameter]:
     return [
         option("--epochs", whole, "N"),
         option("--batch-size", whole, "N"),
-        option("--optimizer", metavar="NAME"),
+        option("--optimizer", metavar="NAME", shell_complete=rows("UPDATES")),
         option("--learning-rate", metavar="0.001"),
-        option("--schedule", metavar="NAME"),
+        option("--schedule", metavar="NAME", shell_complete=rows("SCHEDULES")),
         option("--set", metavar="beta_1=0.8", multiple=True, to="settings"),
         option("--weight-decay", real, "0.01"),
         option("--clip-norm", real, "1"),
@@ -216,10 +218,10 @@ def _evaluate() -> Command:
 
 
 def _show() -> Command:
-    def run(source: Path, form: str, optimizer: str | None, of: str | None, data: str | None) -> int:
+    def run(source: Path, form: str, optimizer: str | None, **options: Any) -> int:
         from chainrule.interfaces.show import show
 
-        return show(source, form, optimizer, of=of, data=data)
+        return show(source, form, optimizer, **options)
 
     return Command(
         "show",
@@ -227,9 +229,10 @@ def _show() -> Command:
         params=[
             click.Argument(["source"], type=PATH, metavar="FILE"),
             option("--as", one_of(FORMS), "|".join(FORMS), to="form", default="formulas"),
-            option("--optimizer", metavar="NAME"),
+            option("--optimizer", metavar="NAME", shell_complete=rows("UPDATES")),
             option("--of", metavar="NAME"),
             option("--data", metavar="mnist"),
+            option("--json", is_flag=True, to="as_json"),
         ],
     )
 
@@ -245,10 +248,10 @@ def _derive() -> Command:
 
 
 def _explain() -> Command:
-    def run(source: Path, form: str | None, out: Path | None, steps: bool, **chosen: Any) -> int:
+    def run(source: Path, form: str | None, out: Path | None, steps: bool, as_json: bool, **chosen: Any) -> int:
         from chainrule.interfaces.pages import Chosen, PageOptions, explain
 
-        return explain(source, Chosen(**chosen), PageOptions(form, out, steps))
+        return explain(source, Chosen(**chosen), PageOptions(form, out, steps, as_json))
 
     seed = option("--seed", whole, "0", default=0)
     seed.help = say("interfaces.option_check_seed")
@@ -262,7 +265,7 @@ def _explain() -> Command:
             option("--split", one_of(SPLITS), "|".join(SPLITS), default="test"),
             option("--weight", metavar='"W1[300, 7]"'),
             option("--sample", whole, "0", default=0),
-            option("--optimizer", metavar="NAME"),
+            option("--optimizer", metavar="NAME", shell_complete=rows("UPDATES")),
             seed,
             *_page_options(),
         ],
@@ -274,7 +277,7 @@ def _page_options() -> list[click.Parameter]:
     form.help = say("interfaces.option_page_as")
     out = option("--out", PATH, "FILE")
     out.help = say("interfaces.option_page_out")
-    return [form, out, option("--steps", is_flag=True)]
+    return [form, out, option("--steps", is_flag=True), option("--json", is_flag=True, to="as_json")]
 
 
 def _check() -> Command:
@@ -348,16 +351,28 @@ def _plot() -> Command:
             weight,
             option("--start", metavar="2"),
             out,
+            option("--json", is_flag=True, to="as_json"),
         ],
     )
 
 
 def _datasets() -> Command:
-    def run() -> int:
-        click.echo(say("interfaces.mnist_row"))
-        return DONE
+    def run(as_json: bool) -> int:
+        from chainrule.interfaces.datasets import list_datasets
 
-    return Command("datasets", callback=run)
+        return list_datasets(as_json)
+
+    return Command("datasets", callback=run, params=[option("--json", is_flag=True, to="as_json")])
+
+
+def _completion() -> Command:
+    def run(shell: str) -> int:
+        from chainrule.interfaces.completion import print_script
+
+        return print_script(shell, click.get_current_context().find_root().command)
+
+    shell = click.Argument(["shell"], type=one_of(SHELLS), metavar="|".join(SHELLS), shell_complete=words(SHELLS))
+    return Command("completion", callback=run, params=[shell])
 
 
 def _bench() -> Command:
@@ -370,7 +385,15 @@ def _bench() -> Command:
 
 
 def _data_argument() -> click.Argument:
-    return click.Argument(["data"], metavar="DATA")
+    return click.Argument(["data"], metavar="DATA", shell_complete=_data_sets_and_files)
+
+
+def _data_sets_and_files(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """The names of data sets; the shell adds files."""
+    from chainrule.interfaces.datasets import DATASETS
+
+    names = [CompletionItem(name) for name in DATASETS if name.startswith(begun)]
+    return names or [CompletionItem(begun, type="file")]
 
 
 # --- streams ----------------------------------------------------------------------------------------------------------

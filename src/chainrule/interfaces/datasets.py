@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
+
+import click
 
 from chainrule.errors import SettingError
 from chainrule.messages import say
@@ -42,6 +45,16 @@ def find(name: str) -> Dataset:
         near = " " + say("formula.did_you_mean", name=close[0]) if close else ""
         raise SettingError(say("interfaces.unknown_data_set", name=name, known=", ".join(DATASETS), near=near))
     return load()
+
+
+def list_datasets(as_json: bool) -> int:
+    """Print a line for each data set, or JSON; the exit code."""
+    if as_json:
+        row = {"name": "mnist", "train": 60_000, "test": 10_000, "shape": [28, 28], "classes": 10}
+        click.echo(json.dumps([row]))
+    else:
+        click.echo(say("interfaces.mnist_row"))
+    return 0
 
 
 def arrays_for(system: System, split: Split, *, with_targets: bool = True) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 
 from chainrule.data.datasets import Split
@@ -42,16 +41,15 @@ ELSEWHERE = "builtins.py"
 WORDS = {"range", "if", "in", "not", "and", "or", "for", "return"}  # Python's own before a bracket
 
 
-def show_kernel(path: Path, optimizer: str | None, *, of: str | None, data: str | None) -> int:
-    """Print the module of a training step, or the functions whose equations contain a quantity; the exit code.
+def kernel_of(path: Path, optimizer: str | None, *, of: str | None, data: str | None) -> str:
+    """The module of a training step, or the functions whose equations contain a quantity.
 
     With a data set it is what `chainrule train` compiles for it: the pixels scaled, and lists of non-zeros where the
     images are sparse enough. Without one, inputs are arrays of the network's own dtype.
     """
     network = _network(path, data)
     program, module = _module(network, optimizer, data)
-    click.echo(kernel_text(program, module, network.dtype, of).rstrip("\n"))
-    return 0
+    return kernel_text(program, module, network.dtype, of)
 
 
 def kernel_text(program: Program, module: Module, dtype: str, of: str | None = None) -> str:

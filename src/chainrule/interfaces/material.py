@@ -20,7 +20,7 @@ from chainrule.errors import DataError, SettingError
 from chainrule.formula.parse import parse_system
 from chainrule.interfaces.answers import labelled_arrays
 from chainrule.interfaces.build import Design, network_text, parse_widths
-from chainrule.interfaces.datasets import arrays_for, find, sizes_for
+from chainrule.interfaces.datasets import DATASETS, arrays_for, find, sizes_for
 from chainrule.interfaces.options import TrainOptions, given_kinds, given_names, given_shares
 from chainrule.interfaces.predict import rebuilds_input
 from chainrule.interfaces.runs import Run
@@ -80,8 +80,9 @@ class Material:
 
 def material_for(options: TrainOptions) -> Material:
     """The data that DATA names: a file, else a data set. Raises: SettingError, DataError, FileError, FormulaError."""
-    name = Path(options.data).name.lower().removesuffix(".gz")
-    if name.endswith(SUFFIXES) or "/" in options.data or "\\" in options.data:
+    path = Path(options.data)
+    name = path.name.lower().removesuffix(".gz")
+    if options.data.lower() not in DATASETS and (name.endswith(SUFFIXES) or len(path.parts) > 1 or path.is_file()):
         return _of_table(options)
     for option in ("target", "features", "kinds", "task", "scale", "split", "test", "encoding", "header"):
         if getattr(options, option) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -27,6 +28,7 @@ class PageOptions:
     form: str | None = None
     out: Path | None = None
     steps: bool = False
+    as_json: bool = False
 
 
 def derive(path: Path, quantity: str | None, options: PageOptions) -> int:
@@ -76,7 +78,13 @@ def _show(page: Page, options: PageOptions) -> None:
         if options.form is not None:
             raise SettingError(say("pages.form_and_file"))
         save_page(page, options.out, steps=options.steps)
+        if options.as_json:
+            click.echo(json.dumps({"file": str(options.out)}))
         click.echo(say("pages.written", path=options.out), err=True)
+        return
+    if options.as_json:
+        form = options.form or "markdown"
+        click.echo(json.dumps({"as": form, "page": as_form(page, form, steps=options.steps)}, ensure_ascii=False))
         return
     terminal = sys.stdout.isatty()
     width = min(WIDE, max(NARROW, shutil.get_terminal_size().columns)) if terminal else 80

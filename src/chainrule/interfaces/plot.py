@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,7 @@ class PlotOptions:
     weight: str | None = None
     start: str | None = None
     out: Path | None = None
+    as_json: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def plot(source: str, kind: str, options: PlotOptions) -> int:
     figure = row.draw(plotted)
     if figure is not None:
         save_figure(figure, path)
-    click.echo(say("pictures.saved", path=path))
+    click.echo(json.dumps({"file": str(path)}) if options.as_json else say("pictures.saved", path=path))
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -38,17 +39,29 @@ def is_model_file(path: Path) -> bool:
     return path.suffix == ".safetensors" or (len(start) == 9 and start[8:] == b"{" and b"\0" in start)
 
 
-def show(path: Path, form: str, optimizer: str | None, *, of: str | None = None, data: str | None = None) -> int:
+def show(
+    path: Path,
+    form: str,
+    optimizer: str | None,
+    *,
+    of: str | None = None,
+    data: str | None = None,
+    as_json: bool = False,
+) -> int:
     """Print the network in one of FORMS, or as a kernel: of one quantity, for a data set; the exit code."""
-    if form == "kernel":
-        from chainrule.interfaces.kernel import show_kernel
+    text = _shown(path, form, optimizer, of, data).rstrip("\n")
+    click.echo(json.dumps({"as": form, "text": text}, ensure_ascii=False) if as_json else text)
+    return 0
 
-        return show_kernel(path, optimizer, of=of, data=data)
+
+def _shown(path: Path, form: str, optimizer: str | None, of: str | None, data: str | None) -> str:
+    if form == "kernel":
+        from chainrule.interfaces.kernel import kernel_of
+
+        return kernel_of(path, optimizer, of=of, data=data)
     if of is not None or data is not None:
         raise SettingError(say("interfaces.kernel_only", option="--data" if of is None else "--of"))
-    network = open_network(path)
-    click.echo(FORMS[form](network, optimizer).rstrip("\n"))
-    return 0
+    return FORMS[form](open_network(path), optimizer)
 
 
 # --- formulas ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,49 @@
+"""Examples of each command, for its help page. docs/command-line.md has them all, and a test runs that page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+EXAMPLES: Mapping[str, tuple[str, ...]] = {
+    "train": (
+        "chainrule train mnist --hidden 256,128 --activation tanh --optimizer adam",
+        "chainrule train mnist --network examples/digits.formula --learning-rate 0.002 --schedule cosine",
+        "chainrule train examples/penguins.csv --target species --out runs/penguins",
+        "chainrule train examples/penguins.csv --target body_mass_g --dropout 0.1 --early-stopping 30",
+    ),
+    "predict": (
+        "chainrule predict runs/penguins/model.safetensors examples/penguins.csv --out predictions.csv",
+        "chainrule predict runs/digits/model.safetensors --data mnist --index 0..9",
+    ),
+    "evaluate": (
+        "chainrule evaluate runs/penguins/model.safetensors examples/penguins.csv --metrics accuracy,macro_f1",
+        "chainrule evaluate runs/digits/model.safetensors --json",
+    ),
+    "show": (
+        "chainrule show examples/digits.formula --as latex",
+        "chainrule show runs/penguins/model.safetensors --as numpy",
+    ),
+    "derive": (
+        "chainrule derive examples/digits.formula --of W1",
+        "chainrule derive examples/digits.formula --steps --out derivation.html",
+    ),
+    "explain": (
+        "chainrule explain runs/penguins/model.safetensors --data examples/penguins.csv --index 3 --out page.html",
+    ),
+    "check": (
+        "chainrule check examples/mlp.formula",
+        'chainrule check examples/mlp.formula --claim "delta[k] = y[k] - z2[k]"',
+    ),
+    "derivative": ('chainrule derivative "a/(1 + exp(-a))" --at 1',),
+    "plot": (
+        "chainrule plot examples/digits.formula network",
+        'chainrule plot "x**2" descent --start 2',
+    ),
+    "datasets": ("chainrule datasets --json",),
+    "bench": ("chainrule bench --json",),
+    "completion": (
+        "chainrule completion bash >> ~/.bashrc",
+        "chainrule completion zsh >> ~/.zshrc",
+        "chainrule completion fish > ~/.config/fish/completions/chainrule.fish",
+    ),
+}
