@@ -15,6 +15,7 @@ from itertools import pairwise
 
 ALL = ("chainrule", "pytorch", "jax", "keras", "sklearn")
 COMPILED = ("chainrule", "pytorch", "jax")
+FEATURED = ("chainrule", "pytorch", "keras")
 ALONE = ("chainrule",)
 
 # Activations and losses in chainrule's notation; "mish" is written out, as a user writes an activation of their own.
@@ -24,6 +25,27 @@ OUTPUTS = {
     "half_squared": ("sigmoid({a})", "1/2*sum[k]((t[k] - p[k])**2)"),
     "mean_squared": ("{a}", "sum[k]((t[k] - p[k])**2)"),
 }
+# A hidden layer {n} over {j} with weighted sums {a} and activation {f}, where it is more than f(a).
+HIDDEN = {
+    "dropout": """\
+random m{n}[{j}] = bernoulli(0.8)
+g{n}[{j}] = {f}({a})
+h{n}[{j}] = g{n}[{j}]*m{n}[{j}]/0.8
+prediction h{n}[{j}] = g{n}[{j}]""",
+    "batch_norm": """\
+parameter gamma{n}[{j}] = ones
+parameter beta{n}[{j}] = zeros
+state m{n}[{j}] = zeros
+state v{n}[{j}] = ones
+a{n}[{j}] = {a}
+mu{n}[{j}] = mean[n](a{n}[n, {j}])
+var{n}[{j}] = mean[n]((a{n}[n, {j}] - mu{n}[{j}])**2)
+h{n}[{j}] = {f}(gamma{n}[{j}]*(a{n}[{j}] - mu{n}[{j}])/sqrt(var{n}[{j}] + 1e-5) + beta{n}[{j}])
+m{n}[{j}] <- 0.9*m{n}[{j}] + 0.1*mu{n}[{j}]
+v{n}[{j}] <- 0.9*v{n}[{j}] + 0.1*var{n}[{j}]
+prediction mu{n}[{j}] = m{n}[{j}]
+prediction var{n}[{j}] = v{n}[{j}]""",
+}
 FACTS = {"cross_entropy": ", sum[k](t[k]) = 1"}
 
 
@@ -32,7 +54,9 @@ class Case:
     """One measurement. `rows` are the training samples of an epoch; one round of "step" is one epoch.
 
     `measure` is what is timed: a training "step", a prediction of one "row" or of many "rows", a whole "process", or
-    the "record" (the process to 98 %). `goals` are ratios peer / chainrule; `share_goal` is a share of the floor.
+    the "record" (the process to 98 %). `feature` is what comes on top of the dense network: "dropout", "batch_norm",
+    "sample_weights", or "clipping" of all gradients by their norm. `goals` are ratios peer / chainrule; `share_goal` is
+    a share of the floor.
     """
 
     name: str
@@ -50,12 +74,14 @@ class Case:
     share_goal: float | None = None
     text: str = ""
     about: str = ""
+    feature: str = ""
 
     @property
     def title(self) -> str:
         """The case in one line."""
         shape = "-".join(map(str, self.layers))
         network = self.about or f"{shape} {self.activation}, {self.loss}"
+        network += f", {self.feature}" if self.feature else ""
         if self.measure in ("row", "rows"):
             return f"{network}: predict one row of {self.data}" if self.measure == "row" else f"{network}: 10,000 rows"
         return f"{network}, {self.optimizer}, batch {self.batch_size}, {self.data}"
@@ -63,7 +89,9 @@ class Case:
     @property
     def formula(self) -> str:
         """The network in chainrule's notation."""
-        return self.text or dense_formula(self.layers, self.activation, self.loss, pixels=self.data == "mnist")
+        return self.text or dense_formula(
+            self.layers, self.activation, self.loss, pixels=self.data == "mnist", feature=self.feature
+        )
 
     @property
     def steps(self) -> int:
@@ -71,8 +99,8 @@ class Case:
         return -(-self.rows // self.batch_size)
 
 
-def dense_formula(layers: Sequence[int], activation: str, loss: str, *, pixels: bool) -> str:
-    """A dense network as formulas; `pixels` are bytes that the formulas scale to 0-1.
+def dense_formula(layers: Sequence[int], activation: str, loss: str, *, pixels: bool, feature: str = "") -> str:
+    """A dense network as formulas; `pixels` are bytes that the formulas scale to 0-1; for `feature` see Case.
 
     >>> print(dense_formula((784, 30, 10), "sigmoid", "half_squared", pixels=False))
     size i0 = 784
@@ -100,7 +128,12 @@ def dense_formula(layers: Sequence[int], activation: str, loss: str, *, pixels: 
         affine = f"sum[{i}]({below}[{i}]*W{n}[{i}, {j}]) + b{n}[{j}]"
         last = n == len(pairs)
         below = "p" if last else f"h{n}"
-        lines += [f"{below}[{j}] = {output.format(a=affine) if last else f'{activation}({affine})'}"]
+        if last:
+            lines += [f"p[{j}] = {output.format(a=affine)}"]
+        elif feature in HIDDEN:
+            lines += HIDDEN[feature].format(n=n, j=j, a=affine, f=activation).splitlines()
+        else:
+            lines += [f"h{n}[{j}] = {activation}({affine})"]
     return "\n".join([*lines, f"E = {error}"])
 
 
@@ -214,6 +247,10 @@ _ROWS = (
         goals=_goals(1.3, 1.3),
     ),
     Case("F", activation="mish", sides=COMPILED, goals=_goals(5, 3)),
+    Case("A-dropout", feature="dropout", sides=FEATURED, goals={"pytorch": 5}),
+    Case("A-batch-norm", feature="batch_norm", sides=FEATURED, goals={"pytorch": 5}),
+    Case("A-weights", feature="sample_weights", sides=FEATURED, goals={"pytorch": 5}),
+    Case("A-clipping", feature="clipping", sides=FEATURED, goals={"pytorch": 5}),
     Case("predict-1", measure="row", sides=ALL, goals=_goals(5, 5)),
     Case("predict-1-dense", measure="row", data="normal", sides=COMPILED),
     Case("predict-10000", measure="rows", sides=ALL, goals=_goals(1.5, 1.5)),

@@ -11,6 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
 from benchmarks.cases import Case
 from benchmarks.data import Array, Data, Weights
 
@@ -22,6 +24,13 @@ MODULES: Mapping[str, str] = {
     "sklearn": "benchmarks.sides.sklearn_side",
 }
 PACKAGES: Mapping[str, str] = {"pytorch": "torch", "sklearn": "scikit-learn"}  # where the name on the index differs
+
+CLIP_NORM = 1.0  # of all gradients together, in the case with clipping
+
+
+def sample_weights(rows: int) -> Array:
+    """Weights from 0 to 2, with mean 1."""
+    return np.linspace(0, 2, rows, dtype=np.float32)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Any
 
 import chainrule as cr
 from benchmarks.data import Array
-from benchmarks.sides import Setup
+from benchmarks.sides import CLIP_NORM, Setup, sample_weights
+from chainrule.training.optimizer import Optimizer
 
 PROFILED_STEPS = 20
 
@@ -34,11 +35,13 @@ class ChainruleSide:
 
     def _fit(self, rows: int, **options: Any) -> Any:
         case, train = self.setup.case, self.setup.data.train
+        if case.feature == "sample_weights":
+            options["sample_weight"] = sample_weights(case.rows)[:rows]
         return self.network.fit(
             train.inputs[:rows],
             train.targets[:rows],
             batch_size=case.batch_size,
-            optimizer=case.optimizer,
+            optimizer=Optimizer(case.optimizer, global_clip_norm=CLIP_NORM if case.feature == "clipping" else None),
             learning_rate=case.learning_rate,
             threads=self.setup.threads,
             verbose=0,

@@ -9,8 +9,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from benchmarks.cases import Case
 from benchmarks.data import Array
-from benchmarks.sides import Setup
+from benchmarks.sides import CLIP_NORM, Setup, sample_weights
 
 # The optimizers with the constants that the other sides have.
 OPTIMIZERS: Mapping[str, Callable[[float], keras.Optimizer]] = {
@@ -33,6 +34,19 @@ LOSSES: Mapping[str, Any] = {
 OUTPUTS = {"cross_entropy": "softmax", "half_squared": "sigmoid", "mean_squared": None}
 
 
+def hidden_layers(units: int, case: Case) -> list[Any]:
+    """A dense layer with what the case has on top."""
+    if case.feature == "batch_norm":
+        layers = keras.layers
+        return [
+            layers.Dense(units),
+            layers.BatchNormalization(momentum=0.9, epsilon=1e-5),
+            layers.Activation(case.activation),
+        ]
+    dropout = [keras.layers.Dropout(0.2)] if case.feature == "dropout" else []
+    return [keras.layers.Dense(units, case.activation), *dropout]
+
+
 class KerasSide:
     """See Side."""
 
@@ -42,12 +56,17 @@ class KerasSide:
         self.network = keras.Sequential(
             [
                 keras.Input((case.layers[0],)),
-                *(keras.layers.Dense(units, case.activation) for units in hidden),
+                *(layer for units in hidden for layer in hidden_layers(units, case)),
                 keras.layers.Dense(outputs, OUTPUTS[case.loss]),
             ]
         )
-        self.network.set_weights([array for layer in setup.weights for array in layer])
-        self.network.compile(OPTIMIZERS[case.optimizer](case.learning_rate), LOSSES[case.loss])
+        dense = [layer for layer in self.network.layers if isinstance(layer, keras.layers.Dense)]
+        for layer, weights in zip(dense, setup.weights, strict=True):
+            layer.set_weights(weights)
+        optimizer = OPTIMIZERS[case.optimizer](case.learning_rate)
+        optimizer.global_clipnorm = CLIP_NORM if case.feature == "clipping" else None
+        self.network.compile(optimizer, LOSSES[case.loss])
+        self.weights = sample_weights(case.rows) if case.feature == "sample_weights" else None
         self.inputs = setup.data.numbers(setup.data.train.inputs)
         self.targets = setup.data.train.targets
         if case.loss == "half_squared":
@@ -55,8 +74,15 @@ class KerasSide:
 
     def train(self, epochs: int, between: Callable[[], None]) -> None:
         ends = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: between())
-        batch_size = self.case.batch_size
-        self.network.fit(self.inputs, self.targets, batch_size=batch_size, epochs=epochs, verbose=0, callbacks=[ends])
+        self.network.fit(
+            self.inputs,
+            self.targets,
+            batch_size=self.case.batch_size,
+            epochs=epochs,
+            verbose=0,
+            callbacks=[ends],
+            sample_weight=self.weights,
+        )
 
     def hold(self, inputs: Array) -> Array:
         return inputs

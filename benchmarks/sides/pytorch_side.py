@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from benchmarks.cases import Case
 from benchmarks.data import Array, Weights
-from benchmarks.sides import Setup
+from benchmarks.sides import CLIP_NORM, Setup, sample_weights
 
 OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
@@ -58,8 +58,11 @@ def build(case: Case, weights: Weights) -> nn.Sequential:
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(weight.T))
             linear.bias.copy_(torch.from_numpy(bias))
-        modules += [linear, ACTIVATIONS[case.activation]()]
-    return nn.Sequential(*modules[:-1])
+        norm = [nn.BatchNorm1d(weight.shape[1])] if case.feature == "batch_norm" else []
+        dropout = [nn.Dropout(0.2)] if case.feature == "dropout" else []
+        modules += [linear, *norm, ACTIVATIONS[case.activation](), *dropout]
+        kept = len(modules) - len(norm) - 1 - len(dropout)
+    return nn.Sequential(*modules[:kept])
 
 
 class PytorchSide:
@@ -77,12 +80,20 @@ class PytorchSide:
 
     def train(self, epochs: int, between: Callable[[], None]) -> None:
         case, loss_of = self.case, LOSSES[self.case.loss]
+        self.network.train()
         optimizer = OPTIMIZERS[case.optimizer](self.network.parameters(), lr=case.learning_rate)
+        weights = torch.from_numpy(sample_weights(len(self.inputs)))
+        if case.feature == "sample_weights":
+            loss_of = partial(functional.cross_entropy, reduction="none")
         for _ in range(epochs):
             for batch in torch.randperm(len(self.inputs)).split(case.batch_size):
                 loss = loss_of(self.network(self.inputs[batch]), self.targets[batch])
+                if case.feature == "sample_weights":
+                    loss = (loss * weights[batch]).mean()
                 optimizer.zero_grad()
                 loss.backward()
+                if case.feature == "clipping":
+                    nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
                 optimizer.step()
             between()
 
@@ -90,6 +101,7 @@ class PytorchSide:
         return torch.from_numpy(inputs)
 
     def predict(self, held: Tensor) -> Tensor:
+        self.network.eval()
         with torch.inference_mode():
             return OUTPUTS[self.case.loss](self.network(held))
 
