@@ -249,6 +249,7 @@ def simulate(network: Network, data: Mapping[str, Array], *, batch_size: int, th
         patch.setattr(native, "compile_source", compile_source)
         patch.setattr(native, "pointer", lambda array: array)
         patch.setattr(native, "run_team", run_team)
+        patch.setattr(native, "run_alone", lambda call, watch: run_team(call, 1, watch, None))
         runner = native.NativeRunner(
             program, arrays, start, network.sizes, network.dtype, threads, EpochReport, profile=profile
         )

@@ -88,8 +88,12 @@ def cache_key(text: str, dtype: str) -> str:
     folder = Path(__file__).parent
     parts: list[object] = [text, dtype, shape, machine.cpu, machine.features, sys.version, sys.platform]
     parts += [metadata.version("llvmlite")]
-    parts += [(folder / name).read_bytes() for name in SOURCES]
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+    found = hashlib.sha256(repr(parts).encode())
+    for name in SOURCES:
+        # Its length first, so that two files are not the same as one.
+        source = (folder / name).read_bytes()
+        found.update(len(source).to_bytes(8, "little") + source)
+    return found.hexdigest()
 
 
 def _load_or_build(text: str, dtype: str, key: str, started: float) -> Compiled:

@@ -227,6 +227,12 @@ def run_team(
     watch()
 
 
+def run_alone(call: Callable[[int], object], watch: Callable[[], object]) -> None:
+    """Run call(0) on the caller's own thread, then watch(): for what is over before a thread has started."""
+    call(0)
+    watch()
+
+
 def _spread(thread: int, threads: int) -> None:
     """Put this thread on a core of its own, and leave it free to be moved from there.
 

@@ -7,7 +7,7 @@ orders of the rows and its splits, so that both come to the same weights but for
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
 from chainrule.errors import DataError, SettingError
-from chainrule.interfaces.sklearn.prepared import PENALTY_MEAN, Prepared, names_of_layers, prepared
+from chainrule.interfaces.sklearn.prepared import PENALTY_MEAN, Prepared, Setting, names_of_layers, prepared
 from chainrule.interfaces.sklearn.settings import Settings, check
 from chainrule.interfaces.sklearn.solvers import Course, Data, Task, run_epochs, run_lbfgs
 from chainrule.interfaces.sklearn.texts import (
@@ -49,21 +49,25 @@ class _Engine:
         self.weights: tuple[Array, ...] = ()  # those that the network has
         self.token = object()
 
+    def setting(self, coefs: list[Array]) -> Setting:
+        """What the text is compiled for."""
+        indices = ["i", *(f"j{n}" for n in range(1, len(coefs))), "k"]
+        sizes = [*(len(w) for w in coefs), coefs[-1].shape[1]]
+        return Setting(self.dtype, tuple(zip(indices, sizes, strict=True)), tuple(self.hyper.items()))
+
+    def same(self, coefs: list[Array], intercepts: list[Array]) -> bool:
+        """Whether these are the weights of the last call. (Who likes may change coefs_ by hand.)"""
+        weights = (*coefs, *intercepts)
+        same = len(weights) == len(self.weights) and all(map(np.array_equal, weights, self.weights))
+        if not same:
+            self.network, self.token = None, object()
+            self.weights = tuple(a.copy() for a in weights)
+        return same
+
     def network_of(self, coefs: list[Array], intercepts: list[Array]) -> Network:
         """The network with these weights."""
-        weights = (*coefs, *intercepts)
-        same = len(weights) == len(self.weights) and all(
-            a is b or np.array_equal(a, b) for a, b in zip(weights, self.weights, strict=True)
-        )
-        if self.network is None or not same:
-            indices = ["i", *(f"j{n}" for n in range(1, len(coefs))), "k"]
-            sizes = dict(zip(indices, [len(coefs[0]), *(len(b) for b in intercepts)], strict=True))
-            named = {}
-            for (w, b), coef, intercept in zip(names_of_layers(len(coefs)), coefs, intercepts, strict=True):
-                named |= {w: coef, b: intercept}
-            self.network = self.prepared.network(self.dtype, sizes, named, self.hyper)
-            self.weights = tuple(a.copy() for a in weights)
-            self.token = object()
+        if not self.same(coefs, intercepts) or self.network is None:
+            self.network = self.prepared.network(self.setting(coefs), named(coefs, intercepts))
         return self.network
 
     def __getstate__(self) -> dict[str, Any]:
@@ -71,6 +75,13 @@ class _Engine:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(prepared(state["text"]), state["dtype"], state["hyper"])  # type: ignore[misc]
+
+
+def named(coefs: list[Array], intercepts: list[Array]) -> dict[str, Array]:
+    """Weights by the names of the text."""
+    names = names_of_layers(len(coefs))
+    return {n: a for pair, arrays in zip(names, zip(coefs, intercepts, strict=True), strict=True)
+            for n, a in zip(pair, arrays, strict=True)}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -129,7 +140,7 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         if not once or not hasattr(self, "_optimizer_states"):
             self._optimizer_states: dict[str, Array] = {}
         network.keep({**self._optimizer_states})
-        judge = None if judges is None else lambda: self._judged(judges)
+        judge = None if judges is None else self._judge(judges)
         task = Task(self._engine.prepared, network, data, settings, course, self._reported, self._averages(), judge)
         if settings.solver == "lbfgs":
             self.loss_ = run_lbfgs(task)
@@ -261,15 +272,17 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
 
     def _output(self, X: Any) -> Array:
         """The network's outputs (N, K)."""
-        network = self._network
-        return self._engine.prepared.output(network, self._engine.token, {"x": _for_engine(X, self._engine.dtype)})
+        engine = self._engine
+        engine.same(self.coefs_, self.intercepts_)
+        inputs = {"x": _for_engine(X, engine.dtype)}
+        weights = named(self.coefs_, self.intercepts_)
+        return engine.prepared.output(weights, engine.setting(self.coefs_), inputs, engine.token)
 
-    def _judged(self, rows: _Rows) -> float:
-        """The score of the network while it learns."""
-        network = self._engine.network
-        assert network is not None
-        inputs = {"x": _for_engine(rows.inputs, self._engine.dtype)}
-        return self._score_of(self._engine.prepared.output(network, object(), inputs), rows)
+    def _judge(self, rows: _Rows) -> Callable[[Mapping[str, Array]], float]:
+        """What scores weights on these rows while the network learns."""
+        engine, setting = self._engine, self._engine.setting(self.coefs_)
+        inputs = {"x": _for_engine(rows.inputs, engine.dtype)}
+        return lambda weights: self._score_of(engine.prepared.output(weights, setting, inputs), rows)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -576,9 +589,13 @@ class MLPRegressor(RegressorMixin, _Perceptron):  # type: ignore[misc]
         """R², the mean over the outputs."""
         if not np.isfinite(output).all():
             return np.nan
-        from sklearn.metrics import r2_score
-
-        return float(r2_score(rows.targets, output, sample_weight=rows.weights))
+        # sklearn.metrics.r2_score gives the same, and takes longer than an epoch on a few hundred rows.
+        mean = np.average(rows.targets, axis=0, weights=rows.weights)
+        weights = np.ones((len(output), 1)) if rows.weights is None else rows.weights[:, None]
+        left = (weights * (rows.targets - output) ** 2).sum(axis=0)
+        whole = (weights * (rows.targets - mean) ** 2).sum(axis=0)
+        scores = np.where(whole > 0, 1 - left / np.where(whole > 0, whole, 1), np.where(left > 0, 0.0, 1.0))
+        return float(scores.mean())
 
     def predict(self, X: Any) -> Array:
         """The prediction of each row: (N,), or (N, K) for several targets."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +22,9 @@ from chainrule.program.instructions import Program
 from chainrule.program.interpret import run
 from chainrule.program.lower import lower_prediction
 from chainrule.training.loop import Plan
-from chainrule.training.runner import Runner, make_runner
 from chainrule.training.network import Network
 from chainrule.training.prediction import MUCH_WORK, SMALL_PREDICTIONS, multiplications
+from chainrule.training.runner import Runner, make_runner
 from chainrule.training.vocabulary import vocabulary
 
 if TYPE_CHECKING:
@@ -36,6 +37,23 @@ KEPT_TEXTS = 32
 KEPT_PREDICTORS = 4  # each with memory for 384 rows
 PENALTY_MEAN = "mean_penalty"  # what the penalty is called among a step's reports
 INTERPRETED_ROWS = 2048  # at a time: 2048 × 784 float64 are 12 MB
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a text is compiled and run for: the dtype, and sizes and hyper-parameters by name."""
+
+    dtype: str
+    sizes: tuple[tuple[str, int], ...]
+    hyper: tuple[tuple[str, float], ...]
+
+
+@dataclass
+class _Loaded:
+    """A compiled prediction, and whose weights it has."""
+
+    predictor: Predictor
+    token: object = None
 
 
 @lru_cache(maxsize=KEPT_TEXTS)
@@ -52,7 +70,7 @@ class Prepared:
         self.system: System = parse_system(text, vocabulary())
         self.programs: dict[tuple[str, bool], Program] = {}
         self.calls = 0
-        self.predictors: OrderedDict[object, Predictor] = OrderedDict()
+        self.predictors: OrderedDict[Setting, _Loaded] = OrderedDict()
         self.lock = threading.Lock()
 
     @cached_property
@@ -72,59 +90,69 @@ class Prepared:
             self.programs[key], _ = self._pattern.training_program(rule, metrics)
         return self.programs[key]
 
-    def network(self, dtype: str, sizes: Mapping[str, int], weights: Weights, hyper: Mapping[str, float]) -> Network:
+    def network(self, setting: Setting, weights: Weights) -> Network:
         """A network with these weights."""
-        made = Network(self.system, dtype=dtype, sizes=sizes)
+        made = Network(self.system, dtype=setting.dtype, sizes=dict(setting.sizes))
         if "derivation" in vars(self._pattern):
             vars(made)["derivation"] = self._pattern.derivation
-        made.hyper.update(hyper)
-        made.keep({name: np.asarray(array, dtype=dtype) for name, array in weights.items()})
+        made.hyper.update(setting.hyper)
+        made.keep({name: np.asarray(array, dtype=setting.dtype) for name, array in weights.items()})
         return made
 
     def runner(self, network: Network, program: Program, data: Mapping[str, Any], plan: Plan) -> Runner:
         """The compiled step on these data, beginning with the network's weights and states."""
         return make_runner(network, program, data, plan)
 
-    def output(self, network: Network, token: object, inputs: Mapping[str, Array]) -> Array:
-        """The network's output. `token` stands for its weights: who has the same has the same weights.
+    def output(self, weights: Weights, setting: Setting, inputs: Mapping[str, Array], token: object = None) -> Array:
+        """The network's output with these weights. Who brings the same `token` has the same weights.
 
         A few small predictions run in the interpreter; then, or for very many rows, it is compiled, as a Network does.
         """
-        from chainrule.kernels.predictor import predictable
-
         program, rows = self.prediction, len(next(iter(inputs.values())))
         self.calls += 1
-        much = multiplications(program, network.sizes, rows) >= MUCH_WORK
-        if rows and (much or self.calls >= SMALL_PREDICTIONS) and predictable(program):
-            return self._compiled(network, token, inputs)
+        if rows and self._compiles and (self.calls >= SMALL_PREDICTIONS or self._much(setting, rows)):
+            return self._compiled(weights, setting, inputs, token)
         parts = [
-            self.interpreted(program, network, {n: a[at : at + INTERPRETED_ROWS] for n, a in inputs.items()})
+            self.interpreted(program, weights, setting, {n: a[at : at + INTERPRETED_ROWS] for n, a in inputs.items()})
             for at in range(0, rows, INTERPRETED_ROWS)
         ]
         return np.concatenate([part[self.system.output or ""] for part in parts])
 
-    def interpreted(self, program: Program, network: Network, data: Mapping[str, Array]) -> dict[str, Array]:
-        """All tensors of a program on these rows."""
-        sizes = {**network.sizes, program.samples: len(next(iter(data.values())))}
-        return run(program, {**data, **network.kept}, sizes, network.hyper_values(program, {}))
+    @cached_property
+    def _compiles(self) -> bool:
+        from chainrule.kernels.predictor import predictable
 
-    def _compiled(self, network: Network, token: object, inputs: Mapping[str, Array]) -> Array:
+        return predictable(self.prediction)
+
+    def _much(self, setting: Setting, rows: int) -> bool:
+        return multiplications(self.prediction, dict(setting.sizes), rows) >= MUCH_WORK
+
+    def interpreted(
+        self, program: Program, weights: Weights, setting: Setting, data: Mapping[str, Array]
+    ) -> dict[str, Array]:
+        """All tensors of a program on these rows."""
+        sizes = {**dict(setting.sizes), program.samples: len(next(iter(data.values())))}
+        return run(program, {**data, **weights}, sizes, self._hyper(program, setting))
+
+    def _hyper(self, program: Program, setting: Setting) -> dict[str, float]:
+        return self._pattern.hyper_values(program, dict(setting.hyper))
+
+    def _compiled(self, weights: Weights, setting: Setting, inputs: Mapping[str, Array], token: object) -> Array:
         from chainrule.kernels.predictor import Predictor
 
-        key = (network.dtype, tuple(sorted(network.sizes.items())), tuple(sorted(network.hyper.items())))
         with self.lock:
-            predictor = self.predictors.get(key)
-            if predictor is None:
-                hyper = network.hyper_values(self.prediction, {})
-                predictor = Predictor(self.prediction, network.sizes, network.dtype, hyper)
-                self.predictors[key] = predictor
-            self.predictors.move_to_end(key)
+            known = self.predictors.get(setting)
+            if known is None:
+                hyper = self._hyper(self.prediction, setting)
+                known = _Loaded(Predictor(self.prediction, dict(setting.sizes), setting.dtype, hyper))
+                self.predictors[setting] = known
+            self.predictors.move_to_end(setting)
             while len(self.predictors) > KEPT_PREDICTORS:
                 self.predictors.popitem(last=False)
-            if getattr(predictor, "token", None) is not token or token is None:
-                predictor.load(network.kept)
-                vars(predictor)["token"] = token
-            return predictor({name: np.ascontiguousarray(array) for name, array in inputs.items()})
+            if token is None or known.token is not token:
+                known.predictor.load(weights)
+                known.token = token
+            return known.predictor({name: np.ascontiguousarray(array) for name, array in inputs.items()})
 
 
 def names_of_layers(layers: int) -> Sequence[tuple[str, str]]:

@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,10 @@ from chainrule.training.watch import Silent
 
 Array = np.ndarray[Any, Any]
 
-# Multiplications of one call, forward, backward and for the weights: 1 ms of work pays for looking ahead, which may
+# Multiplications of one call, forward, backward and for the weights: 5 ms of work pay for looking ahead, which may
 # have to be run twice; 100 ms are the longest that nobody prints and Ctrl-C waits.
-AHEAD_WORK, CALL_WORK = 2e7, 2e9
-AHEAD = 16  # epochs
+AHEAD_WORK, CALL_WORK = 1e8, 2e9
+AHEAD = 24  # epochs
 CALL_ROWS = 2**21  # rows in one call's orders: 16 MB
 SMALLEST_RATE = 1e-6  # "adaptive" ends below it
 GRADIENT_RULE = "q <- g\nw <- w - eta*q"  # with eta = 0: the gradients are left in the states q
@@ -77,7 +78,12 @@ class Task:
     course: Course
     reported: Callable[[Mapping[str, float]], float]  # the loss, as scikit-learn reports it, of the watched means
     penalty: bool = False  # whether `reported` wants the penalty apart
-    judge: Callable[[], float] | None = None  # the score on validation rows of the network as it is
+    judge: Callable[[Mapping[str, Array]], float] | None = None  # the score of weights on validation rows
+
+    @cached_property
+    def parameters(self) -> int:
+        kept = self.network.kept
+        return sum(kept[p.name].size for p in self.prepared.system.parameters)
 
     @property
     def batch(self) -> int:
@@ -122,19 +128,18 @@ def run_epochs(task: Task, random: Any, *, once: bool = False) -> None:
                 order[:] = shuffled
             table = rates.table(count)
             reports = runner.epochs(orders, task.batch, table, Silent())
-            if task.judge is not None or once:
-                task.network.keep(runner.state())
+            weights = runner.state() if task.judge is not None else {}
             for number, report in enumerate(reports, 1):
                 if report.failed_step is not None:
                     raise SettingError(say("sklearn.diverged", epoch=course.epochs + 1))
-                stopped, changed = _epoch_ends(task, report.means())
+                stopped, changed = _epoch_ends(task, report.means(), weights)
                 if (stopped or changed) and number < count:
                     assert drawn is not None
-                    state, shuffled, weights = drawn
+                    state, shuffled, before = drawn
                     random.set_state(state)
                     for _ in range(number if settings.shuffle else 0):
                         shuffled = _shuffled(shuffled, random)
-                    runner.restore(weights)
+                    runner.restore(before)
                     first = {n: v[: number * task.count] for n, v in table.items()}
                     runner.epochs(orders[:number], task.batch, first, Silent())
                 if stopped or changed:
@@ -153,7 +158,7 @@ def _epochs_of_call(task: Task, left: int) -> int:
     settings, course = task.settings, task.course
     if task.judge is not None:
         return 1
-    work = 3.0 * task.data.rows * sum(w.size for w in task.network.kept.values())
+    work = 3.0 * task.data.rows * task.parameters
     # So many can pass before the rule could stop.
     sure = settings.n_iter_no_change + 1 - course.unimproved
     count = max(sure, AHEAD if work * AHEAD < AHEAD_WORK else 1)
@@ -167,7 +172,7 @@ def _shuffled(rows: Array, random: Any) -> Array:
     return rows[places]
 
 
-def _epoch_ends(task: Task, means: Mapping[str, float]) -> tuple[bool, bool]:
+def _epoch_ends(task: Task, means: Mapping[str, float], weights: Mapping[str, Array]) -> tuple[bool, bool]:
     """Note what an epoch came to: (whether to stop, whether the learning rate changed)."""
     settings, course = task.settings, task.course
     course.epochs += 1
@@ -177,11 +182,11 @@ def _epoch_ends(task: Task, means: Mapping[str, float]) -> tuple[bool, bool]:
     if settings.verbose:
         print(say("sklearn.iteration", number=course.epochs, loss=f"{course.losses[-1]:.8f}"))
     if settings.early_stopping and task.judge is not None:
-        _look_at_score(task, task.judge())
+        _look_at_score(task, weights)
     else:
         course.best_loss = np.inf if course.best_loss is None else course.best_loss
         if task.judge is not None and course.scores is not None:
-            course.scores.append(task.judge())
+            course.scores.append(task.judge(weights))
         better = course.losses[-1] <= course.best_loss - settings.tol
         course.unimproved = 0 if better else course.unimproved + 1
         course.best_loss = min(course.best_loss, course.losses[-1])
@@ -198,17 +203,19 @@ def _epoch_ends(task: Task, means: Mapping[str, float]) -> tuple[bool, bool]:
     return True, False
 
 
-def _look_at_score(task: Task, score: float) -> None:
+def _look_at_score(task: Task, weights: Mapping[str, Array]) -> None:
     course = task.course
+    assert task.judge is not None
     assert course.scores is not None
     assert course.best_score is not None
+    score = task.judge(weights)
     course.scores.append(score)
     if task.settings.verbose:
         print(say("sklearn.validation", score=f"{score:.6f}"))
     course.unimproved = course.unimproved + 1 if score < course.best_score + task.settings.tol else 0
     if score > course.best_score:
         course.best_score = score
-        course.best_weights = {p.name: task.network.kept[p.name].copy() for p in task.prepared.system.parameters}
+        course.best_weights = {p.name: weights[p.name].copy() for p in task.prepared.system.parameters}
 
 
 class _Rates:

@@ -149,8 +149,8 @@ def natural_output(loss: str, kind: str) -> str:
 
     Raises: SettingError for a loss that is not in the library.
     Example:
-    >>> natural_output("log_loss", "multiclass"), natural_output("hinge", "binary"), natural_output("poisson", "numbers")
-    ('softmax', 'linear', 'exponential')
+    >>> natural_output("log_loss", "multiclass"), natural_output("poisson", "numbers")
+    ('softmax', 'exponential')
     """
     classes = "softmax" if kind == "multiclass" else "sigmoid"
     if kind == "numbers":
