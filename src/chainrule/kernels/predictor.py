@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from chainrule.data.sparse import SparseRows
 from chainrule.formula.evaluate import Array, evaluate
 from chainrule.formula.expr import Element, Expr, Size, Symbol, transform, walk
 from chainrule.kernels.compile import Compiled, compile_source, pointer
@@ -70,6 +72,7 @@ class _Step:
     compiled: Compiled
     rows: int = 0
     threads: int = 0
+    longest: int = 0  # numbers of a row of a sparse table
     memory: dict[str, Array] = field(default_factory=dict)
     address: Array = field(default_factory=lambda: np.zeros(0, np.int64))
     numbers: Array = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -109,8 +112,10 @@ class Predictor:
         for step in self.steps.values():
             self._point(step)
 
-    def __call__(self, arrays: Mapping[str, Array], threads: int | None = None) -> Array:
-        """One row of output per row of the inputs: contiguous arrays of uint8, int64, float32 or float64."""
+    def __call__(self, arrays: Mapping[str, Any], threads: int | None = None) -> Array:
+        """One row of output per row of the inputs: contiguous arrays of uint8, int64, float32 or float64, or sparse
+        tables.
+        """
         rows = len(next(iter(arrays.values())))
         batch = rows if rows < CHUNK else CHUNK
         if threads is None:
@@ -124,6 +129,10 @@ class Predictor:
         address = step.address
         address[step.places[RESULT]] = result.__array_interface__["data"][0]
         for name, array in arrays.items():
+            if isinstance(array, SparseRows):
+                for part, words in (("starts", array.starts), ("places", array.places)):
+                    address[step.places[f"{name} {part}"]] = words.__array_interface__["data"][0]
+                array = array.values
             address[step.places[name]] = array.__array_interface__["data"][0]
         if threads == 1:
             step.compiled.entry(0, 1, *step.words)
@@ -141,17 +150,21 @@ class Predictor:
                 self._point(other)
         step.numbers[[ROWS, BATCH, FIRST_STEP, LAST_STEP, EPOCH_STEPS]] = rows, CHUNK, 0, count, count
 
-    def _step(self, arrays: Mapping[str, Array], batch: int, threads: int) -> _Step:
+    def _step(self, arrays: Mapping[str, Any], batch: int, threads: int) -> _Step:
         """The compiled step for these dtypes and densities, with room for a batch and a team."""
-        key = tuple((name, a.dtype.char, _is_sparse(a)) for name, a in arrays.items())
+        listed = frozenset(name for name, a in arrays.items() if isinstance(a, SparseRows))
+        key = tuple((name, a.dtype.char, name in listed or _is_sparse(a)) for name, a in arrays.items()), listed
         step = self.steps.get(key)
         if step is None:
             dtypes = {name: str(a.dtype) for name, a in arrays.items()}
-            module = write_module(self.program, dtypes, frozenset(name for name, _, sparse in key if sparse))
+            walked = frozenset(name for name, _, sparse in key[0] if sparse)
+            module = write_module(self.program, dtypes, walked, listed=listed)
             step = self.steps[key] = _Step(module, compile_source(module.text, self.dtype_name))
             self._load(step)
-        if batch > step.rows or threads > step.threads:
+        longest = max((int(arrays[n].lengths().max(initial=0)) for n in listed), default=0)
+        if batch > step.rows or threads > step.threads or longest > step.longest:
             step.rows, step.threads = max(batch, step.rows), max(threads, step.threads)
+            step.longest = max(longest, step.longest)
             self._allocate(step)
         return step
 
@@ -159,6 +172,10 @@ class Predictor:
         """Write the places of all memory into the words that the compiled step gets."""
         step.memory[ORDER] = self.order
         brought = {f"{t.name} source": t.name for t in self.program.inputs} | {RESULT: RESULT}  # by each call
+        walked = {s.source: name for name, s in step.module.sparse.items() if s.listed}
+        for source in step.module.listed:
+            own = walked.get(source, source)
+            brought |= {f"{own} {part}": f"{source} {part}" for part in ("starts", "places")}
         names = step.module.addresses
         step.address = np.array([0 if n in brought else step.memory[n].ctypes.data for n in names], dtype=np.int64)
         step.places = {brought[n]: place for place, n in enumerate(names) if n in brought}
@@ -197,20 +214,24 @@ class Predictor:
             entries = count * int(np.prod([_size(sizes, i) for i in indices], dtype=np.int64))
             step.memory[name] = aligned(entries, np.dtype(np.int64))
         for name in step.module.sparse:
-            width, blocks, _ = self._lists(name)
+            capacity, blocks, _ = self._lists(step, name)
             nothing = aligned(2, np.dtype(np.int64))
-            step.memory[f"{name} starts"] = aligned(step.rows * (blocks + 1), np.dtype(np.int64))
-            step.memory[f"{name} rows"] = aligned(2 * step.rows * (width + 1), self.dtype)
-            for part in ("places", "counts", "columns"):
+            if not step.module.sparse[name].listed:  # else each call brings them
+                step.memory[f"{name} starts"] = aligned(step.rows * (blocks + 1), np.dtype(np.int64))
+                step.memory[f"{name} places"] = nothing
+            step.memory[f"{name} rows"] = aligned(2 * step.rows * capacity, self.dtype)
+            for part in ("counts", "columns", "firsts"):
                 step.memory[f"{name} {part}"] = nothing
         step.memory[SUMS] = np.zeros(1)
         self._point(step)
 
-    def _lists(self, name: str) -> tuple[int, int, int]:
-        """(width of a row, its blocks, the width of a block) of a sparse input."""
+    def _lists(self, step: _Step, name: str) -> tuple[int, int, int]:
+        """(pairs of a row, its blocks, the width of a block) of a sparse input."""
         width = int(np.prod([self.sizes[i] for i in self.program.tensors[name].indices[1:]], dtype=np.int64))
+        if step.module.sparse[name].listed:
+            return step.longest + 1, 1, width
         blocks = -(-width // BLOCK)
-        return width, blocks, -(-width // blocks)
+        return width + 1, blocks, -(-width // blocks)
 
     def _numbers(self, step: _Step) -> Array:
         sizes = {**self.sizes, self.program.samples: step.rows}
@@ -223,8 +244,8 @@ class Predictor:
                 numbers[position] = self.room.stride(sizes[index])
             else:
                 name, _, what = index.rpartition(" ")
-                width, blocks, block = self._lists(name)
-                numbers[position] = {"capacity": width + 1, "room": 0, "blocks": blocks, "block": block}[what]
+                capacity, blocks, block = self._lists(step, name)
+                numbers[position] = {"capacity": capacity, "room": 0, "blocks": blocks, "block": block}[what]
         return numbers
 
     def _scalars(self, hyper: Mapping[str, float]) -> Array:

@@ -41,7 +41,8 @@ class Module:
 
     `addresses` names the memory behind each word of `address`; `numbers` what follows FIRST_NUMBER in `number`;
     `buffers` maps each computed tensor to its buffer; `words` is memory for whole numbers, so many for each combination
-    of these indices; `parts` names what the clocks of a profile measure.
+    of these indices; `parts` names what the clocks of a profile measure; `listed` the inputs that lie
+    in memory as lists.
     """
 
     text: str
@@ -54,6 +55,7 @@ class Module:
     words: Mapping[str, tuple[tuple[str, ...], int]]
     functions: tuple[Function, ...]
     parts: tuple[str, ...]
+    listed: frozenset[str]
 
 
 def write_module(
@@ -153,6 +155,7 @@ class _ModuleWriter:
             self.walks.words,
             tuple(functions),
             tuple(self.parts),
+            self.listed,
         )
 
     def _formulas(self) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.data.sparse import SparseRows
 from chainrule.formula.evaluate import Array
 from chainrule.formula.expr import tensors
 from chainrule.program.instructions import Contract, Program
@@ -45,7 +46,8 @@ class Prediction:
         self.possible = True
         inputs = network.system.of_role("input")
         facts = {name for fact in network.system.facts for e in (fact.left, fact.right) for name in tensors(e)}
-        self.only = inputs[0].name if len(inputs) == 1 and inputs[0].name not in facts else None
+        plain = len(inputs) == 1 and inputs[0].name not in facts and inputs[0].classes is None
+        self.only = inputs[0].name if plain else None
         self.shape: tuple[int, ...] = ()
 
     def quick(self, network: Network, array: object) -> Array | None:
@@ -152,8 +154,10 @@ def multiplications(program: Program, sizes: Mapping[str, int], rows: int) -> fl
     return total
 
 
-def _readable(array: Array, dtype: str) -> Array:
-    """The array as compiled steps read it: contiguous, in a dtype that they know."""
+def _readable(array: Any, dtype: str) -> Any:
+    """The array as compiled steps read it: contiguous, in a dtype that they know; a sparse table as it is."""
+    if isinstance(array, SparseRows):
+        return array
     if array.dtype not in READABLE:
         array = array.astype(np.int64 if array.dtype.kind in "biu" else dtype)
     return np.ascontiguousarray(array)
