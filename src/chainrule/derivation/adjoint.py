@@ -66,6 +66,7 @@ from chainrule.formula.expr import (
 )
 from chainrule.formula.simplify import SIGMOID_SYMMETRY, Rewrite, expand, expose_deltas, shorter, signs_tidied
 from chainrule.formula.system import Equation, Fact, System
+from chainrule.formula.text import means_in
 from chainrule.messages import say
 
 # An adjoint without a sum that is no larger than this is put into the next one instead of getting a line of its own.
@@ -158,6 +159,7 @@ class _Backward:
         self.adjoints: list[Adjoint] = []
         self.names = set(self.system.tensors)
         self.forward = [(e.target, e.value) for e in self.system.equations]
+        self.means = [(t, r) for t, v in self.forward if (r := _mean_of(v)) is not None]
         self.consumers: dict[str, list[Equation]] = {}
         for equation in self.system.equations:
             for name in tensors(equation.value):
@@ -324,7 +326,16 @@ class _Backward:
                 return self._forward_name(node) or node
             return node
 
+        value = transform(value, self._mean_by_name) if self.means else value
         return _transform_with_normalized(value, change)
+
+    def _mean_by_name(self, node: Expr) -> Expr:
+        """mean[n](a[n, j]) among the factors of a product, where the forward pass has it as mu[j]."""
+        for mean, sizes in means_in(node.factors) if isinstance(node, Mul) else ():
+            found = _forward_name(mean, self.means)
+            if found is not None and isinstance(node, Mul):
+                return mul(found, *(f for f in node.factors if f not in (mean, *sizes)))
+        return node
 
     def _turn_sigmoid(self, node: Apply) -> Expr:
         """σ(-u) = 1 - σ(u), so that p can stand for σ(u)."""
@@ -418,6 +429,13 @@ def _forward_name(node: Expr, forward: Sequence[tuple[Element, Expr]]) -> Expr |
         if found is not None:
             return found
     return None
+
+
+def _mean_of(value: Expr) -> Expr | None:
+    """The sum in a value that is a mean and nothing else."""
+    found = means_in(value.factors) if isinstance(value, Mul) else []
+    alone = len(found) == 1 and isinstance(value, Mul) and len(value.factors) == 1 + len(found[0][1])
+    return found[0][0] if alone else None
 
 
 def _has_sum(expr: Expr) -> bool:

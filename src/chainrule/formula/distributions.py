@@ -117,14 +117,18 @@ def mix(words: Words) -> Words:
         return words ^ (words >> np.uint64(SHIFTS[-1]))
 
 
+def number_of_name(tensor: str) -> int:
+    """A name as a word of 64 bits: another name draws other numbers, whatever else a text has."""
+    return int.from_bytes(hashlib.blake2b(tensor.encode(), digest_size=8).digest(), "little")
+
+
 def keys(tensor: str, numbers: int, seed: int, steps: Iterable[int] | Words) -> Words:
     """The keys of a quantity's draws at each step: (steps, numbers)."""
-    name = int.from_bytes(hashlib.blake2b(tensor.encode(), digest_size=8).digest(), "little")
     step = np.asarray(steps, dtype=np.uint64)[:, None]
     number = np.arange(numbers, dtype=np.uint64)[None, :]
     h = np.zeros((1, 1), dtype=np.uint64)
     with np.errstate(over="ignore"):
-        for word in (np.uint64(seed), step, np.uint64(name), number):
+        for word in (np.uint64(seed), step, np.uint64(number_of_name(tensor)), number):
             h = mix((h ^ word) + np.uint64(GAMMA))
     return h
 

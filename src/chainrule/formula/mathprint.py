@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 
+from chainrule.formula.distributions import DISTRIBUTIONS
 from chainrule.formula.expr import (
     Add,
     Compare,
@@ -25,6 +26,7 @@ from chainrule.formula.expr import (
     Expr,
     Number,
     Power,
+    Random,
     Reduction,
     Slot,
     Symbol,
@@ -78,7 +80,7 @@ class MathPrinter(Printer, ABC):
         left: Expr
         match line:
             case Equation(left, right):
-                sign = self.signs["=="]
+                sign = self.signs["random" if isinstance(right, Random) else "=="]
             case Update(left, right):
                 sign = self.arrow
             case Fact(left, operator, right):
@@ -207,6 +209,10 @@ class MathPrinter(Printer, ABC):
         if function in self.fences:
             return self._fenced(inside, *self.fences[function]), ATOM
         return self._call(name, inside), ATOM
+
+    def _drawn_from(self, distribution: str, arguments: tuple[Expr, ...]) -> str:
+        inside = ", ".join(self._print(a)[0] for a in arguments)
+        return self._call(self._operator(DISTRIBUTIONS[distribution].shown), inside)
 
     def _function_name(self, function: str) -> str:
         row = FUNCTIONS.get(function)

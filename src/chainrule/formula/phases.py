@@ -72,12 +72,16 @@ def read_prediction(scope: Scope, name: str, offset: int, slots: Sequence[Slot],
 
 def check_predictions(source: Source, system: System, offsets: Mapping[str, int]) -> None:
     """Raises: NotationError where the prediction's lines need each other, or its output the targets."""
+    if not system.predictions:
+        return
     equations = {e.target.tensor: e for e in (*system.equations, *system.predictions)}
     needs = {name: set(tensors(e.value)) & equations.keys() for name, e in equations.items()}
-    waiting = dict(needs)
-    while free := [name for name, needed in waiting.items() if not needed & waiting.keys()]:
-        for name in free:
-            del waiting[name]
+    waiting, before = dict(needs), len(needs) + 1
+    while len(waiting) < before:
+        before = len(waiting)
+        for name in list(waiting):
+            if not needs[name] & waiting.keys():
+                del waiting[name]
     if waiting:
         first = next(n for n in offsets if n in waiting)
         raise source.fail(NotationError, offsets[first], "cycle", path=" → ".join(_around(first, needs, waiting)))

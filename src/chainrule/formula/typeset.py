@@ -35,7 +35,7 @@ LATEX_ACCENTS = {ACCENTS[word]: f"\\{word}" for word in ACCENTS} | {
     "\u0306": r"\breve",
     "\u030c": r"\check",
 }
-LATEX_SIGNS = {"<": "<", "<=": r"\le", ">": ">", ">=": r"\ge", "==": "=", "!=": r"\ne"}
+LATEX_SIGNS = {"<": "<", "<=": r"\le", ">": ">", ">=": r"\ge", "==": "=", "!=": r"\ne", "random": r"\sim"}
 LATEX_FENCES = {
     "abs": (r"\lvert ", r" \rvert"),
     "floor": (r"\lfloor ", r" \rfloor"),
@@ -171,7 +171,7 @@ class Latex(MathPrinter):
         return r" \, " if words or fractions else " "
 
 
-UNICODE_SIGNS = {"<": "<", "<=": "≤", ">": ">", ">=": "≥", "==": "=", "!=": "≠"}
+UNICODE_SIGNS = {"<": "<", "<=": "≤", ">": ">", ">=": "≥", "==": "=", "!=": "≠", "random": "∼"}
 UNICODE_FENCES = {"abs": ("|", "|"), "floor": ("⌊", "⌋"), "norm": ("‖", "‖"), "global_norm": ("‖", "‖_all")}
 SUBSCRIPTS = dict(zip("0123456789aehijklmnoprstuvxβγρφχ", "₀₁₂₃₄₅₆₇₈₉ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓᵦᵧᵨᵩᵪ", strict=True))
 SUPERSCRIPTS = dict(

@@ -38,7 +38,7 @@ SHORT = 84  # of a line into which a temporary was put
 RESERVED = frozenset(
     ["np", "math", "sys", "len", "float", "int", "range", "print", "abs", "max", "min", "rng", "initialize", "forward"]
     + ["predict", "train_step", "train", "parameters", "state", "seed", "step", "steps", "limit", "l", "O", "I"]
-    + ["sigmoid", "softplus", "erf", *keyword.kwlist]
+    + ["sigmoid", "softplus", "erf", "even", "mix", *keyword.kwlist]
 )
 
 
@@ -56,12 +56,19 @@ class Line:
 
 @dataclass
 class Names:
-    """Python's names for what the formulas name."""
+    """Python's names for what the formulas name; `fixed` are those that another function has given already."""
 
+    fixed: Mapping[str, str] = field(default_factory=dict)
     taken: set[str] = field(default_factory=lambda: set(RESERVED))
     of: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.of |= self.fixed
+        self.taken |= set(self.fixed.values())
+
     def add(self, name: str, wanted: str | None = None) -> None:
+        if name in self.fixed:
+            return
         wanted = wanted or name
         self.of[name] = f"{wanted}_" if wanted in RESERVED and f"{wanted}_" not in self.taken else wanted
         self.of[name] = fresh_name(self.of[name], self.taken)
@@ -71,10 +78,10 @@ class Names:
 class Lines:
     """All lines in order; those of `ahead` lead from the inputs to the output."""
 
-    def __init__(self, program: Program, sizes: Mapping[str, int], dtype: str):
+    def __init__(self, program: Program, sizes: Mapping[str, int], dtype: str, given: Mapping[str, str] | None = None):
         self.program, self.sizes = program, sizes
         self.lines = self._lines()
-        self.names = self._names()
+        self.names = self._names(given or {})
         labels = [t.name for t in program.tensors.values() if t.classes is not None]
         self.printer = NumpyPrinter(self.names.of, self.size, labels, dtype)
         self.ahead = self._needed_for_output()
@@ -90,7 +97,9 @@ class Lines:
             name, slots = instruction.out.tensor, tuple(str(s) for s in instruction.out.slots)
             value = replace_symbols(_value(instruction), scalars)
             update = isinstance(instruction, Update)
-            named = update or re.match(re.escape(name) + r"(?!\w)", instruction.formula) is not None
+            named = (
+                update or re.match(re.escape(name) + r"(?!\w)", instruction.formula.removeprefix("random ")) is not None
+            )
             lines.append(Line(name, slots, value, instruction.formula, not named, update))
         wanted = {*self.program.watched} | ({self.program.output} if self.program.output else set())
         kept = []
@@ -100,13 +109,14 @@ class Lines:
                 wanted |= set(tensors(line.value))
         return kept[::-1]
 
-    def _names(self) -> Names:
-        names = Names()
+    def _names(self, given: Mapping[str, str]) -> Names:
+        """Python's names; those that are `given` stay."""
+        names = Names(given)
         temporary = [line for line in self.lines if line.temporary]
         for name in [n for n in self.program.tensors if n not in {line.name for line in temporary}]:
             names.add(name)
         for name in self.program.hyper:
-            names.add(name)
+            names.add(f"hyper {name}", name)  # beside a tensor mu there may be a rule's hyper-parameter mu
         for index in dict.fromkeys(i for t in self.program.tensors.values() for i in t.indices):
             index = base_index(index)
             names.add(f"size {index}", "N" if index == self.program.samples else f"size_{index}")

@@ -14,11 +14,13 @@ import string
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
 
+from chainrule.formula.distributions import number_of_name
 from chainrule.formula.expr import (
     Add,
     Apply,
     Compare,
     Delta,
+    Draw,
     Element,
     Expr,
     Mul,
@@ -140,6 +142,10 @@ class NumpyPrinter(Printer):
                 return f"({sides[0]} == {sides[1]})", ATOM
             case Compare(operator, left, right):
                 return f"({self.text(left)} {operator} {self.text(right)})", ATOM
+            case Draw(tensor, number, slots):
+                axes = tuple(map(str, slots))
+                drawn = f"even({self.shape(axes)}, seed, step, {number_of_name(tensor):#018x}, {number})"
+                return self._placed(drawn, ATOM, axes)
         return super()._print(expr)
 
     def _number(self, value: Fraction) -> tuple[str, int]:
@@ -153,7 +159,7 @@ class NumpyPrinter(Printer):
         return shown, UNARY if value < 0 else ATOM
 
     def _symbol(self, name: str) -> tuple[str, int]:
-        return self.names.get(name, name), ATOM
+        return self.names.get(f"hyper {name}", name), ATOM
 
     def _size(self, index: str) -> str:
         return self.size_of(index)

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chainrule.derivation.pages.page import BECOMES, EQUALS, Block, Code, Heading, Inline, Page, Paged, Table
+from chainrule.derivation.pages.page import (
+    BECOMES,
+    Block,
+    Code,
+    Heading,
+    Inline,
+    Page,
+    Paged,
+    Table,
+    sign_before,
+)
 from chainrule.formula.evaluate import Array
 from chainrule.formula.expr import Symbol
 from chainrule.formula.system import Equation, Update
@@ -19,8 +29,8 @@ from chainrule.messages import say
 from chainrule.program.instructions import Program, reads
 from chainrule.program.instructions import Update as Step
 from chainrule.program.interpret import run_events
-from chainrule.program.lower import GRADIENT
 from chainrule.program.numpy_lines import Line, Lines
+from chainrule.program.rules import GRADIENT
 from chainrule.training.initial import starting_state
 from chainrule.training.vocabulary import Rule
 
@@ -107,7 +117,7 @@ def _formula(line: Line, equations: Mapping[str, Equation], rule: Rule) -> Inlin
         return (Code(line.formula),) if update is None else (update.target, BECOMES, update.value)
     equation = equations.get(line.name)
     if equation is not None and not line.temporary:
-        return (equation.target, EQUALS, equation.value)
+        return (equation.target, sign_before(equation.value), equation.value)
     return (Code(line.formula),) if line.formula and not line.temporary else ()
 
 

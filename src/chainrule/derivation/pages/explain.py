@@ -34,6 +34,7 @@ from chainrule.derivation.pages.page import (
     indices_apart,
     listed,
     say_inline,
+    sign_before,
 )
 from chainrule.derivation.rules import RULES, Rule, Step
 from chainrule.errors import SettingError
@@ -43,6 +44,7 @@ from chainrule.formula.expr import (
     Element,
     Expr,
     Number,
+    Random,
     Size,
     Symbol,
     add,
@@ -133,12 +135,14 @@ class _Explainer:
             yield Text(say_inline("pages.named", names=listed(named)))
         lines: list[Line] = []
         for equation in self.system.equations:
-            lines += [self._equation(equation, self._note_of(equation)), *self._filled(equation.value)]
+            shown = equation.target if isinstance(equation.value, Random) else equation.value
+            lines += [self._equation(equation, self._note_of(equation)), *self._filled(shown)]
         if (batch := self._batch_loss()) is not None:
             note = (say("pages.the_batch_loss"),)
             mean = self.derivation.source.batch_loss()
             lines += [Line((Element(batch, ()),), (mean,), note=note), *self._filled(mean, mean=True)]
         yield Lines(tuple(lines))
+        yield from at_prediction(self.system)
         if self.derivation.rewrites:
             forms = [Line((r.before,), (r.after,), note=(rule_name(r.rule),)) for r in self.derivation.rewrites]
             yield Fold((say("pages.stable"),), (Text((say("pages.stable_why"),)), Lines(tuple(forms))))
@@ -149,7 +153,7 @@ class _Explainer:
         return (say("pages.the_loss" if self._batch_loss() else "pages.the_batch_loss"),)
 
     def _equation(self, equation: Equation, note: Inline = ()) -> Line:
-        return Line((equation.target,), (equation.value,), note=note)
+        return Line((equation.target,), (equation.value,), sign_before(equation.value), note)
 
     # --- backward
 
@@ -431,8 +435,17 @@ def _without_repeats(lines: list[Line]) -> list[Line]:
     return out
 
 
+def at_prediction(system: System) -> Iterator[Block]:
+    """The equations that hold when predicting, where they are not those of the training."""
+    there = system.at_prediction()
+    changed = [e for e in there.equations if e not in system.equations]
+    if changed:
+        yield Text((say("pages.at_prediction"),))
+        yield Lines(tuple(Line((e.target,), (e.value,)) for e in changed))
+
+
 def forward_only(system: System) -> Page:
     """The page of a system without a loss: its forward pass."""
-    lines = tuple(Line((e.target,), (e.value,)) for e in system.equations)
-    blocks: tuple[Block, ...] = (Heading((say("pages.forward"),)), Lines(lines))
+    lines = tuple(Line((e.target,), (e.value,), sign_before(e.value)) for e in system.equations)
+    blocks: tuple[Block, ...] = (Heading((say("pages.forward"),)), Lines(lines), *at_prediction(system))
     return Page((say("pages.title_plain"),), blocks, system.samples, system.tensors)

@@ -227,7 +227,7 @@ def repeated(derivation: Derivation, preferred: str | None = None) -> dict[str, 
     That is the first of them, or the one that is preferred.
     """
     alike: dict[tuple[str, ...], list[str]] = {}
-    for adjoint in derivation.adjoints:
+    for adjoint in (a for a in derivation.adjoints if a.steps):  # not what the backward pass needs of its own
         alike.setdefault(pattern(adjoint, derivation.system.samples), []).append(adjoint.of)
     found: dict[str, str] = {}
     for names in alike.values():

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chainrule.errors import FileError, SettingError
-from chainrule.formula.expr import Expr, bound_apart, free_indices
+from chainrule.formula.expr import Expr, Random, bound_apart, free_indices
 from chainrule.formula.system import Tensor
 from chainrule.messages import catalogue, language, say
 
@@ -61,14 +61,19 @@ class Differential:
 
 @dataclass(frozen=True)
 class Sign:
-    """What stands between two sides: "==" or "<-", "~" for about."""
+    """What stands between two sides: "==" or "<-", "~" for about, "random" for drawn from."""
 
     kind: str = "=="
 
 
 Piece = str | Expr | Filled | Value | Sign | Code | Differential
 Inline = tuple[Piece, ...]
-EQUALS, BECOMES, ABOUT = Sign("=="), Sign("<-"), Sign("~")
+EQUALS, BECOMES, ABOUT, DRAWN = Sign("=="), Sign("<-"), Sign("~"), Sign("random")
+
+
+def sign_before(value: Expr) -> Sign:
+    """The sign of an equation with this right side."""
+    return DRAWN if isinstance(value, Random) else EQUALS
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class Pieces(ABC):
 class UnicodePieces(Pieces):
     """Pieces as Unicode, where words and formulas are spelled alike."""
 
-    signs = {"==": "=", "<-": "←", "~": "≈"}
+    signs = {"==": "=", "<-": "←", "~": "≈", "random": "∼"}
     filling = FillingUnicode
 
     def __init__(self, page: Page):
@@ -105,7 +105,7 @@ class UnicodePieces(Pieces):
 class LatexPieces(Pieces):
     """Pieces as LaTeX; `math` for a line that is all formula, `text` for words with formulas in dollars."""
 
-    signs = {"==": "=", "<-": r"\leftarrow", "~": r"\approx"}
+    signs = {"==": "=", "<-": r"\leftarrow", "~": r"\approx", "random": r"\sim"}
     filling = FillingLatex
 
     def __init__(self, page: Page, escape: bool = True):
