@@ -40,21 +40,38 @@ def loss_value(row: Loss, t: Array, p: Array, **scalars: float) -> Array:
     return values["E"]
 
 
-def loss_gradient(row: Loss, t: Array, p: Array) -> Array:
+def loss_gradient(row: Loss, t: Array, p: Array, **scalars: float) -> Array:
     """∂E/∂p by the complex step, (N, K)."""
     gradient = np.empty(p.shape)
     for k in range(p.shape[1]):
         moved = p.astype(np.complex128)
         moved[:, k] += 1j * COMPLEX_STEP
-        gradient[:, k] = np.imag(loss_value(row, t, moved)) / COMPLEX_STEP
+        gradient[:, k] = np.imag(loss_value(row, t, moved, **scalars)) / COMPLEX_STEP
     return gradient
 
 
-def metric_value(row: Metric, t: Array, p: Array) -> Array:
-    """The metric of each sample: t (N, K) or labels (N,), p (N, K) → (N,)."""
-    system = system_of(f"input p[k]\n{row.target}\nM = {row.formula}\noutput M")
-    name = next(tensor.name for tensor in system.of_role("target", "label"))
-    return run_system(system, {"p": p, name: t}, sizes_of(("n", "k"), p))["M"]
+def metric_value(row: Metric, t: Array, p: Array, **scalars: float) -> Array:
+    """A metric of one line, of each sample: t (N, K) or labels (N,), p (N, K) → (N,)."""
+    return _metric_lines(row, {"M": row.formula}, t, p, scalars)["M"]
+
+
+def metric_total(row: Metric, t: Array, p: Array, **scalars: float) -> float:
+    """The metric of all samples: t (N, K) or labels (N,), p (N, K)."""
+    if not row.value:
+        return float(metric_value(row, t, p, **scalars).mean())
+    lines = {name.strip(): text for name, text in (line.split("=", 1) for line in row.formula.splitlines())}
+    means = {name: float(a.mean()) for name, a in _metric_lines(row, lines, t, p, scalars).items()}
+    return number_of(row.value, {**row.defaults, **scalars, **means})
+
+
+def _metric_lines(
+    row: Metric, lines: Mapping[str, str], t: Array, p: Array, scalars: Mapping[str, float]
+) -> dict[str, Array]:
+    text = "\n".join(f"{name} = {line}" for name, line in lines.items())
+    system = system_of(f"input p[k]\n{row.target}\n{text}\noutput {next(iter(lines))}")
+    target = next(tensor.name for tensor in system.of_role("target", "label"))
+    values = run_system(system, {"p": p, target: t}, sizes_of(("n", "k"), p), {**row.defaults, **scalars})
+    return {name: values[name] for name in lines}
 
 
 def number_of(formula: str, scalars: Mapping[str, float]) -> float:

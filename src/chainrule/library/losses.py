@@ -102,7 +102,7 @@ LOSSES = table(
     ),
     Loss(
         "cosine_similarity",
-        "E = -sum[k](t[k]*p[k])/(sqrt(max(sum[k](t[k]**2), 1e-12))*sqrt(max(sum[k](p[k]**2), 1e-12)))",
+        "E = -sum[k](t[k]*p[k])/(sqrt(max(sum[k](t[k]**2), 1e-14))*sqrt(max(sum[k](p[k]**2), 1e-14)))",
         source="Salton, Wong & Yang, 1975, A vector space model for automatic indexing",
         aliases=("cosine", "keras_cosine_similarity"),
         differs="As in Keras: minus the cosine. PyTorch's CosineEmbeddingLoss is 1 minus the cosine for like pairs.",
@@ -229,7 +229,7 @@ LOSSES = table(
         target=LABEL,
         source="Bishop, 2006, Pattern Recognition and Machine Learning, section 4.3.4, eq. 4.108",
         aliases=("label_cross_entropy", "keras_sparse_categorical_cross_entropy"),
-        differs="The categorical cross entropy of a class number y. PyTorch's NLLLoss takes log(p).",
+        differs="Of a class number y; Keras divides p by its sum and cuts. PyTorch's NLLLoss takes log(p).",
     ),
     Loss(
         "clipped_sparse_categorical_cross_entropy",

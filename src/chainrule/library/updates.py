@@ -356,8 +356,18 @@ u <- (m/(1 - beta_1**step))/(sqrt(v/(1 - beta_2**step)) + epsilon) + weight_deca
 w <- w - eta*where(norm(w)*norm(u) > 0, norm(w)/norm(u), 1)*u""",
         defaults={"eta": 0.001, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7, "weight_decay": 0.0},
         source="You et al., 2020, Large batch optimization for deep learning: training BERT in 76 minutes, Algorithm 2",
-        aliases=("keras_lamb",),
-        differs="As in Keras but for the decay, which Keras takes off before; the source's epsilon is 1e-6.",
+        differs="The source's epsilon is 1e-6. Keras has the decay outside the norm: keras_lamb. PyTorch has none.",
+    ),
+    Update(
+        "keras_lamb",
+        """\
+m <- beta_1*m + (1 - beta_1)*g
+v <- beta_2*v + (1 - beta_2)*g**2
+u <- (m/(1 - beta_1**step))/(sqrt(v/(1 - beta_2**step)) + epsilon)
+w <- w - eta*where(norm(w)*norm(u) > 0, norm(w)/norm(u), 1)*u""",
+        defaults={"eta": 0.001, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7},
+        source="Keras 3, keras.optimizers.Lamb",
+        differs="Keras's: a weight decay is taken off before, as in its other optimizers.",
     ),
     Update(
         "ftrl",
