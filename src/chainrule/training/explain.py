@@ -128,7 +128,8 @@ class _Explainer:
         self.sample = sample
         self.optimizer = optimizer
         sizes = {**network.sizes, self.system.samples: self.rows}
-        self.point = Point({**arrays, **network.parameters}, sizes, dict(network.hyper)).wide()
+        kept = {t.name: network.kept[t.name] for t in network.system.of_role("parameter", "state")}
+        self.point = Point({**arrays, **kept}, sizes, dict(network.hyper)).wide()
         self.batch = BatchLoss(self.system, self.point)
         self.values = dict(self.batch.base)
         self.loss = self.batch.of(self.values).real

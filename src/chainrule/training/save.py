@@ -1,9 +1,10 @@
 """The model file: formulas as text, numbers as safetensors; never code.
 
 Metadata (all strings): format "chainrule", version "1", formulas, dtype, seed, sizes, hyper and notes as JSON. One
-tensor per parameter, in the shape of the formula. Notes are what an interface keeps beside the formulas, such as the
-names of a table's columns: data for it to check, never code. Everything is checked before a number is read: the
-header's length, the formulas (they must parse), the names, the dtypes, and each shape against the sizes.
+tensor per parameter and per state that the formulas declare (a moving average), in the shape of the formula. Notes are
+what an interface keeps beside the formulas, such as the names of a table's columns: data for it to check, never code.
+Everything is checked before a number is read: the header's length, the formulas (they must parse), the names, the
+dtypes, and each shape against the sizes.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ DTYPES = {"float32": "F32", "float64": "F64"}
 
 def save(network: Network, path: Path) -> None:
     """Write the model file. Raises: FileError; ShapeError while sizes are unknown."""
-    tensors = {name: array.copy(order="C") for name, array in network.parameters.items()}
+    tensors = {t.name: network.kept[t.name].copy(order="C") for t in network.system.of_role("parameter", "state")}
     metadata = {
         "format": FORMAT,
         "version": VERSION,
@@ -143,11 +144,12 @@ def _check_entries(path: Path, network: Network, header: dict[str, Any]) -> None
         sizes = network._sizes.require()
     except ChainruleError as error:
         raise _bad(path, "model_formulas", reason=str(error).splitlines()[0]) from None
-    wanted = {p.name: [sizes[i] for i in p.indices] for p in network.system.parameters}
-    if set(header) != set(wanted):
+    wanted = {t.name: [sizes[i] for i in t.indices] for t in network.system.of_role("parameter", "state")}
+    needed = {p.name for p in network.system.parameters}  # a state that is not there begins as the formulas say
+    if not needed <= set(header) <= set(wanted):
         raise _bad(path, "model_tensors", came=", ".join(sorted(header))[:200] or "–", wanted=", ".join(wanted) or "–")
-    for name, shape in wanted.items():
-        entry = header[name]
+    for name, entry in header.items():
+        shape = wanted[name]
         fits = isinstance(entry, dict) and entry.get("dtype") == DTYPES[network.dtype] and entry.get("shape") == shape
         if not fits or math.prod(shape) * np.dtype(network.dtype).itemsize > MAX_FILE_BYTES:
             raise _bad(path, "model_shape", name=name, wanted=shape)

@@ -133,6 +133,7 @@ def with_weights(network: Network, weights: Mapping[str, Array]) -> Network:
     other = Network(network.system, dtype=network.dtype, sizes=network.sizes, seed=network.seed)
     other.hyper = dict(network.hyper)
     other.set_parameters(weights)
+    other.keep({t.name: network.kept[t.name].copy() for t in network.system.of_role("state")})
     return other
 
 
