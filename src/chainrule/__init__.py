@@ -22,11 +22,16 @@ The public names:
     check_derivation(net, claim)
                          whether a gradient or an update rule that was derived by hand is right, and where it is not
     derivative(text, at) the same from the ground up at a point: rate, limit, rules, linear approximation
-    datasets             datasets.mnist()
+    datasets             datasets.mnist(), and datasets.mnist.load_data() as in Keras
     pictures             network diagrams, the flow of one sample, weights, boundaries, loss surfaces, descent
     library              the tables of ready formulas
     errors               what is raised
     set_language("ko")   the language of messages
+
+In the style of Keras, each layer, loss and update rule a formula (docs/keras.md):
+
+    models, layers, optimizers, losses, metrics, callbacks, activations, initializers, regularizers, constraints, utils,
+    config, and Sequential, Model, Input
 
 >>> import chainrule as cr
 >>> net = cr.formula('''
@@ -48,36 +53,83 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from chainrule import errors, library
+    from chainrule import (
+        activations,
+        callbacks,
+        config,
+        constraints,
+        datasets,
+        errors,
+        initializers,
+        layers,
+        library,
+        losses,
+        metrics,
+        models,
+        optimizers,
+        regularizers,
+        utils,
+    )
     from chainrule.derivation.derive import derive
-    from chainrule.interfaces import datasets, pictures
+    from chainrule.interfaces import pictures
     from chainrule.interfaces.claim import check_derivation
     from chainrule.interfaces.derivative import derivative
     from chainrule.messages import set_language
+    from chainrule.models import Input, Model, Sequential
     from chainrule.training.network import Network, formula, load
 
     __version__: str
 
 __all__ = [
+    "Input",
+    "Model",
     "Network",
+    "Sequential",
+    "activations",
+    "callbacks",
     "check_derivation",
+    "config",
+    "constraints",
     "datasets",
     "derivative",
     "derive",
     "errors",
     "formula",
+    "initializers",
+    "layers",
     "library",
     "load",
+    "losses",
+    "metrics",
+    "models",
+    "optimizers",
     "pictures",
+    "regularizers",
     "set_language",
+    "utils",
 ]
+
+KERAS_MODULES = (
+    "activations",
+    "callbacks",
+    "config",
+    "constraints",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "optimizers",
+    "regularizers",
+    "utils",
+)
 
 # Where each public name lives ("" for the module itself). They load when first used: `import chainrule` takes
 # milliseconds, and neither NumPy nor what only some need (llvmlite, matplotlib, rich) comes with it.
 _HOMES = {
     "Network": ("chainrule.training.network", "Network"),
     "check_derivation": ("chainrule.interfaces.claim", "check_derivation"),
-    "datasets": ("chainrule.interfaces.datasets", ""),
+    "datasets": ("chainrule.datasets", ""),
     "derivative": ("chainrule.interfaces.derivative", "derivative"),
     "derive": ("chainrule.derivation.derive", "derive"),
     "errors": ("chainrule.errors", ""),
@@ -86,6 +138,8 @@ _HOMES = {
     "load": ("chainrule.training.network", "load"),
     "pictures": ("chainrule.interfaces.pictures", ""),
     "set_language": ("chainrule.messages", "set_language"),
+    **{name: ("chainrule.models", name) for name in ("Input", "Model", "Sequential")},
+    **{name: (f"chainrule.{name}", "") for name in KERAS_MODULES},
 }
 
 

@@ -16,17 +16,32 @@ def run(code: str) -> str:
 
 def test_the_public_names():
     assert cr.__all__ == [
+        "Input",
+        "Model",
         "Network",
+        "Sequential",
+        "activations",
+        "callbacks",
         "check_derivation",
+        "config",
+        "constraints",
         "datasets",
         "derivative",
         "derive",
         "errors",
         "formula",
+        "initializers",
+        "layers",
         "library",
         "load",
+        "losses",
+        "metrics",
+        "models",
+        "optimizers",
         "pictures",
+        "regularizers",
         "set_language",
+        "utils",
     ]
     assert all(getattr(cr, name) is not None for name in cr.__all__)
     assert set(cr.__all__) <= set(dir(cr))

@@ -19,20 +19,40 @@ if TYPE_CHECKING:
 __all__ = ["find", "mnist"]
 
 
-def mnist() -> Dataset:
+class Mnist:
     """MNIST: 60,000 and 10,000 handwritten digits of 28 × 28 pixels, 0 to 255, with their labels.
+
+    `mnist()` is a Dataset; `mnist.load_data()` the four arrays, as in Keras.
 
     Example:
     >>> digits = mnist()
     >>> digits.train.images.shape, digits.test.labels[:5].tolist()
     ((60000, 784), [7, 2, 1, 0, 4])
+    >>> (train_images, train_labels), (test_images, test_labels) = mnist.load_data()
+    >>> train_images.shape, test_labels[:5].tolist()
+    ((60000, 28, 28), [7, 2, 1, 0, 4])
 
     Source: LeCun, Cortes & Burges, http://yann.lecun.com/exdb/mnist (CC BY-SA 3.0)
     """
-    from chainrule.data.datasets import load_mnist
 
-    return load_mnist()
+    def __call__(self) -> Dataset:
+        from chainrule.data.datasets import load_mnist
 
+        return load_mnist()
+
+    def load_data(self, path: str = "mnist.npz") -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+        """((train images, their labels), (test images, theirs)); images are (N, 28, 28) bytes from 0 to 255.
+
+        `path` is Keras's argument; nothing is downloaded here.
+        """
+        data = self()
+        return (
+            (data.train.images.reshape(-1, *data.image_shape), data.train.labels),
+            (data.test.images.reshape(-1, *data.image_shape), data.test.labels),
+        )
+
+
+mnist = Mnist()
 
 DATASETS: Mapping[str, Callable[[], Dataset]] = {"mnist": mnist}
 
