@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.data.sparse import CHUNK_NUMBERS, SparseRows
 from chainrule.formula.expr import Element, Expr
 from chainrule.formula.parse import parse_system
 from chainrule.formula.system import System
@@ -109,6 +110,8 @@ class Prepared:
         A few small predictions run in the interpreter; then, or for very many rows, it is compiled, as a Network does.
         """
         program, rows = self.prediction, len(next(iter(inputs.values())))
+        if any(isinstance(a, SparseRows) for a in inputs.values()):
+            return self._in_turns(weights, setting, inputs, token)
         self.calls += 1
         if rows and self._compiles and (self.calls >= SMALL_PREDICTIONS or self._much(setting, rows)):
             return self._compiled(weights, setting, inputs, token)
@@ -117,6 +120,16 @@ class Prepared:
             for at in range(0, rows, INTERPRETED_ROWS)
         ]
         return np.concatenate([part[self.system.output or ""] for part in parts])
+
+    def _in_turns(self, weights: Weights, setting: Setting, inputs: Mapping[str, Any], token: object) -> Array:
+        """Sparse tables are made dense a few rows at a time."""
+        rows, parts = len(next(iter(inputs.values()))), []
+        at_a_time = max(1, CHUNK_NUMBERS // max(a.size // rows for a in inputs.values()))
+        for at in range(0, rows, at_a_time):
+            taken = {n: a[at : at + at_a_time] for n, a in inputs.items()}
+            dense = {n: a.astype(setting.dtype) if isinstance(a, SparseRows) else a for n, a in taken.items()}
+            parts.append(self.output(weights, setting, dense, token))
+        return np.concatenate(parts)
 
     @cached_property
     def _compiles(self) -> bool:

@@ -92,7 +92,7 @@ def check(given: Mapping[str, Any]) -> Settings:
     _check_rate(given["learning_rate"])
     for name, (low, high, with_low, with_high) in RANGES.items():
         value = given[name]
-        good = isinstance(value, Real) and not isinstance(value, bool) and low <= value <= high
+        good = isinstance(value, Real) and not isinstance(value, bool) and low <= float(value) <= high
         if not good or (value == low and not with_low) or (value == high and not with_high):
             ends = f"{'[' if with_low else '('}{low:g}, {high:g}{']' if with_high else ')'}"
             raise SettingError(say("sklearn.range", name=name, came=value, wanted=ends))
