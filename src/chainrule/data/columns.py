@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
 
 import numpy as np
 
@@ -50,7 +51,9 @@ class Feature:
 
     @property
     def name(self) -> str:
-        return self.column if self.kind in ("number", "category") else f"{self.column} ({self.kind})"
+        if self.kind in ("number", "category"):
+            return self.column
+        return say("tables.part_of", name=self.column, part=say(f"tables.part_{self.kind}"))
 
 
 @dataclass(frozen=True)
@@ -113,12 +116,14 @@ class Layout:
 
     # rows → arrays
 
+    def check(self, table: Table) -> None:
+        """Raises: DataError for the first column that is needed and not there."""
+        for feature in self.features:
+            _column(table, feature.column)
+
     def encode(self, table: Table, *, unknown: str = "other") -> Encoded:
         """The features of every row. Raises: DataError for a missing column, a wrong value, an unknown category."""
-        absent = [f.column for f in self.features if table.find(f.column) is None]
-        if absent:
-            known = ", ".join(table.names)
-            raise DataError(say("tables.no_column", path=table.source, name=absent[0], known=known))
+        self.check(table)
         values = np.empty((table.rows, len(self.numbers) + len(self.marked)), dtype=np.float64)
         for k, feature in enumerate(self.numbers):
             parsed = _part(table, feature)
@@ -303,7 +308,10 @@ def find_column(table: Table, asked: str) -> str:
         return table.names[number - 1]
     if -len(table.columns) <= number <= -1:
         return table.names[number]
-    raise DataError(say("tables.no_column", path=table.source, name=asked, known=", ".join(table.names)))
+    close = get_close_matches(asked, table.names, n=1)
+    near = " " + say("formula.did_you_mean", name=close[0]) if close else ""
+    known = ", ".join(table.names)
+    raise DataError(say("tables.no_such_column", path=table.source, name=asked, known=known, near=near))
 
 
 def target_of(table: Table, wishes: Wishes) -> Target:
@@ -313,7 +321,10 @@ def target_of(table: Table, wishes: Wishes) -> Target:
         raise DataError(say("tables.target_empty", path=table.source, name=column.name))
     task = wishes.task or _task(column)
     if task == "regression":
-        values = _checked(table, column, column.numbers, "number")
+        if len(wrong := column.numbers.wrong):
+            came, row = column.shown(wrong[0]), int(wrong[0]) + 1
+            raise DataError(say("tables.target_no_number", path=table.source, row=row, name=column.name, came=came))
+        values = column.numbers.values
         spread = float(np.nanstd(values))
         if spread == 0:
             raise DataError(say("tables.target_constant", path=table.source, name=column.name))

@@ -38,6 +38,7 @@ class Reading:
         """Raises: FileError, DataError, SettingError."""
         header = None if self.header is None else self.header == "yes"
         table = read_table(path, header=header, encoding=self.encoding or "utf-8")
+        layout.check(table)
         if extra := layout.not_used(table):
             click.echo(say("tables.not_used", path=path, names=", ".join(extra)), err=True)
         if filled := layout.filled(table):

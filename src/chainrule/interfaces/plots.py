@@ -46,7 +46,11 @@ def save_curves(history: History, path: str | Path, *, test: Mapping[str, float]
 
     Raises: FileError where the file cannot be written.
     """
-    names = [n for n in history.history if not n.startswith("val_") and n != "seconds"]
+    names = [
+        n
+        for n in history.history
+        if not n.startswith("val_") and n != "seconds" and np.ndim(history.history[n][-1]) == 0
+    ]
     figure = _figure(4.6 * len(names), 3.6)
     epochs = [epoch + 1 for epoch in history.epoch]
     for place, name in enumerate(names, start=1):

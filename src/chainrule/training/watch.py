@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import signal
 import sys
 import threading
@@ -11,6 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from chainrule.messages import say
 from chainrule.training.files import write_bytes
@@ -47,11 +50,14 @@ class History:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["epoch", *self.history])
         for row, epoch in enumerate(self.epoch):
-            writer.writerow([epoch + 1, *(repr(values[row]) for values in self.history.values())])
+            values = [series[row] for series in self.history.values()]
+            writer.writerow(
+                [epoch + 1, *(repr(v) if np.ndim(v) == 0 else json.dumps(np.asarray(v).tolist()) for v in values)]
+            )
         write_bytes(Path(path), text.getvalue().encode())
 
     def __repr__(self) -> str:
-        last = ", ".join(f"{n} {v[-1]:.4g}" for n, v in self.history.items() if v)
+        last = ", ".join(f"{n} {v[-1]:.4g}" for n, v in self.history.items() if v and np.ndim(v[-1]) == 0)
         return f"<History of {len(self.epoch)} epochs; {last}>"
 
 
@@ -108,7 +114,7 @@ class Lines(Watcher):
         print(text, file=sys.stderr)
 
     def epoch_ends(self, epoch: int, logs: Mapping[str, float]) -> None:
-        shown = "  ".join(f"{_label(n)} {v:.4f}" for n, v in logs.items())
+        shown = _line(logs)
         print(f"{say('training.epoch', epoch=epoch + 1, epochs=self.epochs)}  {shown}", file=sys.stderr)
 
 
@@ -161,7 +167,12 @@ class Bar(Watcher):
         self.progress.update(self.task, completed=done, logs=self._shown(logs))
 
     def _shown(self, logs: Mapping[str, float]) -> str:
-        return "  ".join(f"{_label(n)} {v:.4f}" for n, v in logs.items())
+        return _line(logs)
+
+
+def _line(logs: Mapping[str, float]) -> str:
+    """What is one number each; a confusion matrix is in the history."""
+    return "  ".join(f"{_label(n)} {v:.4f}" for n, v in logs.items() if np.ndim(v) == 0)
 
 
 def _label(name: str) -> str:
