@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.formula.expr import ZERO, Draw, Expr, Random, replace_symbols, symbols
+from chainrule.formula.expr import ZERO, Draw, Expr, Random, replace_symbols
 
 DRAWS = ("u", "v")  # how the formulas of the rows call their numbers in [0, 1)
 GAMMA = 0x9E3779B97F4A7C15
@@ -48,11 +48,6 @@ class Distribution:
     wanted: str
     shown: str
     source: str = ""
-
-    @property
-    def draws(self) -> int:
-        """How many numbers in [0, 1) an entry takes."""
-        return sum(name in symbols(_parsed(self.value)) for name in DRAWS)
 
 
 _ROWS = (

@@ -135,6 +135,10 @@ class System:
         there = [replace(e, value=value) for e, value in zip(equations, values, strict=True)]
         return replace(self, equations=tuple(_in_order(there)), predictions=())
 
+    def changed_at_prediction(self) -> list[Equation]:
+        """The equations that hold instead of others when predicting, in order."""
+        return [e for e in self.at_prediction().equations if e not in self.equations]
+
     def equation_of(self, name: str) -> Equation | None:
         """The equation that defines a computed tensor."""
         return next((e for e in self.equations if e.target.tensor == name), None)

@@ -132,6 +132,8 @@ def as_latex(network: Network, optimizer: str | None) -> str:
         return latex_align(lines, system.samples, system.tensors)  # type: ignore[arg-type]  # equations and updates
 
     sections = [(say("interfaces.forward"), aligned(system.equations))]
+    if system.has_phases:
+        sections.append((say("phases.at_prediction"), aligned(system.changed_at_prediction())))
     if _is_derived(network):
         sections.append((say("interfaces.backward"), aligned(network.derivation.backward)))
     sections += [(title, aligned(lines)) for title, lines, _ in update_sections(network, optimizer)]

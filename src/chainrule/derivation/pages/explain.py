@@ -437,8 +437,7 @@ def _without_repeats(lines: list[Line]) -> list[Line]:
 
 def at_prediction(system: System) -> Iterator[Block]:
     """The equations that hold when predicting, where they are not those of the training."""
-    there = system.at_prediction()
-    changed = [e for e in there.equations if e not in system.equations]
+    changed = system.changed_at_prediction()
     if changed:
         yield Text((say("pages.at_prediction"),))
         yield Lines(tuple(Line((e.target,), (e.value,)) for e in changed))
