@@ -45,6 +45,16 @@ class Command(click.Command):
         super().__init__(name, params=[*params, *everywhere], help=text, short_help=text, **settings)
         self.context_settings = {"allow_extra_args": True}  # so that the complaint about them is ours
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The options under the headings of their groups; those without one come last."""
+        rows: dict[str, list[tuple[str, str]]] = {}
+        for param in sorted(self.get_params(ctx), key=lambda p: not getattr(p, "heading", "")):
+            if isinstance(param, click.Option) and (record := param.get_help_record(ctx)) is not None:
+                rows.setdefault(getattr(param, "heading", "") or "Options", []).append(record)
+        for heading, records in rows.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         examples = EXAMPLES.get(str(self.name), ())
         if examples:
@@ -118,6 +128,13 @@ def option(
     if not settings.get("hidden"):
         settings["help"] = say(f"interfaces.option_{name}")
     return click.Option([flag, settings.pop("to", name)], type=type, metavar=metavar, **settings)
+
+
+def under(heading: str, params: Sequence[click.Parameter]) -> Sequence[click.Parameter]:
+    """The options, to stand under a heading of their own on the help page."""
+    for param in params:
+        param.heading = heading  # type: ignore[attr-defined]  # read by Command.format_options
+    return params
 
 
 def _language_option() -> click.Option:

@@ -22,7 +22,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from chainrule.errors import ChainruleError
-from chainrule.interfaces.bilingual import Command, Group, one_of, option, real, usage_text, whole
+from chainrule.interfaces.bilingual import Command, Group, one_of, option, real, under, usage_text, whole
 from chainrule.interfaces.completion import SHELLS, rows, words
 from chainrule.messages import LANGUAGES, say, set_language
 
@@ -98,9 +98,9 @@ def _train() -> Command:
         callback=run,
         params=[
             _data_argument(),
-            *_table_options(),
-            *_network_options(),
-            *_learning_options(),
+            *under(say("interfaces.group_table"), _table_options()),
+            *under(say("interfaces.group_network"), _network_options()),
+            *under(say("interfaces.group_learning"), _learning_options()),
             option("--out", PATH, "FOLDER"),
             option("--json", is_flag=True, to="as_json"),
             option("--profile", is_flag=True),
