@@ -21,6 +21,8 @@ wanted and what to do.
 
 from __future__ import annotations
 
+import sys
+import warnings
 from dataclasses import dataclass
 from unicodedata import combining, east_asian_width
 
@@ -110,3 +112,11 @@ class CompileError(ChainruleError, RuntimeError):
 
 class ChainruleWarning(UserWarning):
     """Something that runs, but hardly as it was meant: unscaled inputs, units that never answer."""
+
+
+def warn(text: str) -> None:
+    """A ChainruleWarning at the user's line that called into chainrule, so that it is shown once for each such line."""
+    depth, frame = 1, sys._getframe(0)
+    while frame is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] == "chainrule":
+        depth, frame = depth + 1, frame.f_back  # type: ignore[assignment]  # None above the first frame
+    warnings.warn(text, ChainruleWarning, stacklevel=depth)

@@ -345,7 +345,7 @@ def test_a_schedule_that_gives_no_rate(rate):
 
 def test_a_loss_that_is_lost_ends_the_training_with_or_without_the_callback():
     with pytest.raises(Diverged):
-        fit([TerminateOnNaN()], learning_rate=1e6, epochs=50)
+        fit([TerminateOnNaN()], learning_rate=1e6, epochs=50, advice=False)
 
 
 # --- files

@@ -59,8 +59,10 @@ def explain_divergence(
         if found is not None:
             equation = found
             break
+    came = float(table["eta"][step]) if "eta" in table else 0.0
+    rate = say("advice.diverged_rate", rate=f"{came / 10:.3g}", came=f"{came:.3g}") if came > 0 else ""
     raise Diverged(
-        say("training.diverged", epoch=epoch + 1, step=step + 1, equation=equation or network.system.loss),
+        say("training.diverged", epoch=epoch + 1, step=step + 1, equation=equation or network.system.loss, rate=rate),
         epoch=epoch + 1,
         step=step + 1,
         equation=equation,

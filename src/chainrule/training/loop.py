@@ -14,6 +14,7 @@ from chainrule.errors import SettingError
 from chainrule.formula.evaluate import Array
 from chainrule.formula.text import update_text
 from chainrule.messages import say
+from chainrule.training.advice import Advisor
 from chainrule.training.callbacks.base import CallbackList
 from chainrule.training.diverge import explain_divergence
 from chainrule.training.metrics import Asked, measures, rankings
@@ -55,6 +56,7 @@ class Plan:
     validation_freq: int = 1
     frozen: Sequence[str] = ()
     model: Any = None
+    advice: bool = True
 
     def check(self) -> None:
         """Raises: SettingError, one line, for an option out of range."""
@@ -121,6 +123,9 @@ class Training:
             self.watcher.note(say("training.compiled", seconds=f"{self.runner.compiled_in:.1f}"))
         self.stop = False
         self.callbacks = CallbackList(plan.callbacks, self)
+        self.advisor: Advisor | None = None
+        if plan.advice:
+            self.advisor = Advisor(network, data.arrays, self.program, weighted=data.weights is not None)
 
     # what callbacks ask for
 
@@ -239,6 +244,9 @@ class Training:
             own = self.network.measured(self.validation, self.plan.metrics, self.plan.weighted_metrics)
             self.callbacks.on_test_end(own)
             logs |= {f"val_{n}": v for n, v in own.items()}
+        if self.advisor is not None:
+            self.advisor.after_epoch(self.learning_rate)
+            self.advisor = None
         changes = self.network.changes
         self.callbacks.on_epoch_end(epoch, logs)
         if self.network.changes != changes:  # a callback has set weights

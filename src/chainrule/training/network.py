@@ -463,6 +463,7 @@ class Network:
         initial_epoch: int = 0,
         frozen: Sequence[str] = (),
         model: object = None,
+        advice: bool = True,
         **named: object,
     ) -> History:
         """Train: passes over the data in batches, up to epoch `epochs`, and return what each epoch reached.
@@ -480,7 +481,8 @@ class Network:
 
         `engine` is "native" (compiled) or "interpreter". `profile` measures where the time of a step goes:
         history.profile, a table when printed. `threads` and `sparse` (whether zeros among the inputs are skipped) are
-        chosen by the sizes and the share of zeros where they are None.
+        chosen by the sizes and the share of zeros where they are None. `advice=False` leaves out the looks at the data
+        and at the first epoch that warn of what hardly works (training/advice.py), and their few milliseconds.
 
         Raises: DataError, SettingError, FormulaError; Diverged where the loss leaves the finite numbers, with the last
         good weights kept; KeyboardInterrupt is caught: training ends after the step, the weights are kept.
@@ -509,6 +511,7 @@ class Network:
             validation_freq=validation_freq,
             frozen=frozen,
             model=model,
+            advice=advice,
         )
         plan.check()
         arrays = self.bind(data, named, ("input", "target", "label"), sparse=True)

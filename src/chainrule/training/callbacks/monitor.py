@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from typing import Any
 
-from chainrule.errors import ChainruleWarning, SettingError
+from chainrule.errors import SettingError, warn
 from chainrule.formula.evaluate import Array
 from chainrule.messages import say
 from chainrule.training.callbacks.base import Callback, Logs
@@ -48,7 +47,7 @@ class Monitor(Callback):
             key = "callbacks.no_validation" if validation else "callbacks.no_monitor"
             known = ", ".join(logs or {}) or "–"
             text = say(key, callback=type(self).__name__, monitor=self.monitor, known=known)
-            warnings.warn(text, ChainruleWarning, stacklevel=4)
+            warn(text)
         return None if found is None else float(found)
 
     def _comes_later(self) -> bool:
@@ -67,7 +66,7 @@ class Monitor(Callback):
         found = direction(self.monitor)
         if found is None:
             text = say("callbacks.no_direction", callback=type(self).__name__, monitor=self.monitor)
-            warnings.warn(text, ChainruleWarning, stacklevel=5)
+            warn(text)
         return found or "min"
 
 
