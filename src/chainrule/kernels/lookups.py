@@ -44,8 +44,8 @@ class Lookups(Walks):
     def _add_to_rows(self, group: Group, head: Reduce, rows: Rows) -> None:
         number = len(self.functions) + 1
         heads, links = f"heads {number}", f"links {number}"
-        self.words[heads] = (tuple(map(base_index, rows.row)), 2)
-        self.words[links] = (tuple(map(base_index, rows.entry)), len(rows.entry))
+        self.words[heads] = (tuple(map(base_index, rows.row)), 2, "int32")
+        self.words[links] = (tuple(map(base_index, rows.entry)), len(rows.entry), "int32")
         quiet = nothing_without_gradient(group)
         h, k = (self.names("tensor", name) for name in (heads, links))
         with self.function(group, "rows", [h, k]) as w:
@@ -131,22 +131,29 @@ class Lookups(Walks):
 
     @contextmanager
     def _list(self, w: Writer, head: Reduce, rows: Rows, links: str) -> Iterator[None]:
-        """A loop over a row's entries, inside it the loops over what else is summed."""
-        width = len(rows.entry)
+        """A loop over a row's entries, inside it the loops over what else is summed.
+
+        The indices have variables of their own here: those of the same names may be at another entry, see _entries.
+        """
+        width, outside = len(rows.entry), dict(w.loops)
+        for slot in rows.entry:
+            if slot not in rows.row:
+                w.loops[slot] = self.names("index", f"{slot} there")
         w.line("e = first")
         with w.block("for turn in range(count):"):
             w.line("q = e - 1")
             for position, slot in enumerate(rows.entry[:-1], 1):
                 if slot not in rows.row:
-                    w.line(f"{w.loops.setdefault(slot, self.names('index', slot))} = {links}[q * {width} + {position}]")
+                    w.line(f"{w.loops[slot]} = {links}[q * {width} + {position}]")
             last = rows.entry[-1]
             if last not in rows.row:
                 before = f" - ({_running(w, rows.entry[:-1])}) * {w.size(last)}" if width > 1 else ""
-                w.line(f"{w.loops.setdefault(last, self.names('index', last))} = q{before}")
+                w.line(f"{w.loops[last]} = q{before}")
             w.line(f"e = {links}[q * {width}]")
             others = [i for i in head.indices if i not in rows.entry]
             with self.bound_loops(w, others, pinned(head, self.program)):
                 yield
+        w.loops = outside
 
 
 def _running(w: Writer, slots: tuple[Slot, ...]) -> str:

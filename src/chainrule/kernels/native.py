@@ -262,9 +262,9 @@ class NativeRunner:
         for name, entries in wanted.items():
             if name in self.module.addresses:
                 self.memory[name] = aligned(entries, self.dtype)
-        for name, (indices, count) in self.module.words.items():
+        for name, (indices, count, kind) in self.module.words.items():
             entries = count * int(np.prod([_size(sizes, i) for i in indices], dtype=np.int64))
-            self.memory[name] = aligned(entries, np.dtype(np.int64))
+            self.memory[name] = aligned(entries, np.dtype(kind))
         for name, array in self.sources.items():
             if isinstance(array, SparseRows):
                 self.memory[f"{name} starts"], self.memory[f"{name} places"] = array.starts, array.places

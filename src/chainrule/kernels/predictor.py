@@ -210,9 +210,9 @@ class Predictor:
         for name, entries in wanted.items():
             if name in step.module.addresses:
                 step.memory[name] = aligned(entries, self.dtype)
-        for name, (indices, count) in step.module.words.items():
+        for name, (indices, count, kind) in step.module.words.items():
             entries = count * int(np.prod([_size(sizes, i) for i in indices], dtype=np.int64))
-            step.memory[name] = aligned(entries, np.dtype(np.int64))
+            step.memory[name] = aligned(entries, np.dtype(kind))
         for name in step.module.sparse:
             capacity, blocks, _ = self._lists(step, name)
             nothing = aligned(2, np.dtype(np.int64))

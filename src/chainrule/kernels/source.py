@@ -41,7 +41,7 @@ class Module:
 
     `addresses` names the memory behind each word of `address`; `numbers` what follows FIRST_NUMBER in `number`;
     `buffers` maps each computed tensor to its buffer; `words` is memory for whole numbers, so many for each combination
-    of these indices; `parts` names what the clocks of a profile measure; `listed` the inputs that lie
+    of these indices, and of which dtype; `parts` names what the clocks of a profile measure; `listed` the inputs that lie
     in memory as lists.
     """
 
@@ -52,7 +52,7 @@ class Module:
     addresses: tuple[str, ...]
     buffers: Mapping[str, str]
     scratch: Mapping[str, tuple[tuple[str, ...], str, tuple[str, ...]]]
-    words: Mapping[str, tuple[tuple[str, ...], int]]
+    words: Mapping[str, tuple[tuple[str, ...], int, str]]
     functions: tuple[Function, ...]
     parts: tuple[str, ...]
     listed: frozenset[str]
@@ -134,7 +134,7 @@ class _ModuleWriter:
                     self.walks.map(group)
         gathers = [gather_lists(self.walks, name) for name in self.sparse]
         for name in self.walks.numbered:
-            self.walks.words[numbers_name(name)] = (self.program.tensors[name].indices, 1)
+            self.walks.words[numbers_name(name)] = (self.program.tensors[name].indices, 1, "int64")
         gathers += [GATHER_NUMBERS] if self.walks.numbered else []
         gathers += [GATHER_LISTED] if self._listed() else []
         self._epoch()
@@ -242,8 +242,8 @@ class _ModuleWriter:
             add(1, f"{names('tensor', name)} = {self._address(key, 'F')}")
         for name in self.walks.scratch:
             add(1, f"{names('tensor', name)} = {self._address(name, 'F')}")
-        for name in self.walks.words:
-            add(1, f"{names('tensor', name)} = {self._address(name, 'int64')}")
+        for name, (_, _, kind) in self.walks.words.items():
+            add(1, f"{names('tensor', name)} = {self._address(name, kind)}")
         packed = names("tensor", PACKED)
         if any(packed in f.arguments for f in self.walks.functions):
             add(1, f"{packed} = {self._address(PACKED, 'F')}")

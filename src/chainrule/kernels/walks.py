@@ -50,8 +50,8 @@ class Function:
 class Walks:
     """Writes the function of a group.
 
-    `scratch` collects the buffers that packing needs, `words` memory for whole numbers: its indices, and how many words
-    there are for each combination of them.
+    `scratch` collects the buffers that packing needs, `words` memory for whole numbers: its indices, how many words there
+    are for each combination of them, and their dtype.
     """
 
     program: Program
@@ -61,7 +61,7 @@ class Walks:
     names: Names = field(default_factory=Names)
     functions: list[Function] = field(default_factory=list)
     scratch: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = field(default_factory=dict)
-    words: dict[str, tuple[tuple[str, ...], int]] = field(default_factory=dict)
+    words: dict[str, tuple[tuple[str, ...], int, str]] = field(default_factory=dict)
 
     @contextmanager
     def function(self, group: Group, kind: str, extra: Sequence[str] = ()) -> Iterator[Writer]:
