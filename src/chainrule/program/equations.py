@@ -27,7 +27,9 @@ from chainrule.formula.expr import (
     divide,
     elements,
     free_indices,
+    fresh_index,
     fresh_name,
+    index_names,
     key,
     mul,
     rebuild,
@@ -96,9 +98,10 @@ class Equations:
         match value:
             case Normalized():
                 return self._temporaries(self._without_normalized(value, target), target)
-            case Reduction(kind, indices, body):
+            case Reduction(kind):
                 if kind == "logsumexp":
                     return self._temporaries(self._log_sum_exp(value), target)
+                indices, body = self._one_sum(value)
                 return self._temporary(Reduction(kind, indices, self._inner(body)), target)
         parts = children(value)
         new = tuple(self._temporaries(p, target) for p in parts)
@@ -152,8 +155,8 @@ class Equations:
     # sums
 
     def _reduce(self, target: Element, reduction: Reduction, epilogue: Expr) -> None:
-        body = self._inner(reduction.body)
-        reduction = Reduction(reduction.kind, reduction.indices, body)
+        indices, body = self._one_sum(reduction)
+        reduction = Reduction(reduction.kind, indices, self._inner(body))
         if reduction.kind == "sum":
             reduction = self._rows_first(reduction)
         if reduction.kind == "sum" and isinstance(reduction.body, Mul) and not self._pins(reduction):
@@ -182,6 +185,24 @@ class Equations:
             for p in pins(reduction.body, self.tensors)
             if p.index in reduction.indices or set(p.number.slots) & set(reduction.indices)
         ]
+
+    def _one_sum(self, reduction: Reduction) -> tuple[tuple[str, ...], Expr]:
+        """The indices and the body of a sum, with factors that count class numbers drawn in: what
+        sum[n](sum[l]([v == c[l]])*delta[d]) adds up goes to the rows c[l], and nobody counts them first.
+        """
+        body, indices = reduction.body, reduction.indices
+        factors = list(body.factors) if isinstance(body, Mul) else [body]
+        for position, factor in enumerate(factors):
+            if reduction.kind != "sum" or not isinstance(factor, Reduction) or factor.kind != "sum" or len(factors) < 2:
+                continue
+            found = [p for p in pins(factor.body, self.tensors) if p.index not in (*indices, *factor.indices)]
+            if any(set(p.number.slots) & set(indices) for p in found):
+                others = mul(*factors[:position], *factors[position + 1 :])
+                taken = {*indices, *free_indices(reduction), *index_names(others)}
+                names = {i: fresh_index(i, taken) for i in factor.indices}
+                indices = (*indices, *names.values())
+                factors[position] = substitute(factor.body, names)
+        return indices, body if indices == reduction.indices else mul(*factors)
 
     def _rows_first(self, reduction: Reduction) -> Reduction:
         """A product with a row that is looked up looks it up first; what is added to a row is summed up first."""
