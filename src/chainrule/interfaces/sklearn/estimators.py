@@ -33,7 +33,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):  # type: ignore[misc]
 
     Raises: SettingError, DataError.
     Example:
-    >>> model = MLPClassifier(hidden_layer_sizes=(8,), max_iter=500, random_state=1, tol=1e-3)
+    >>> model = MLPClassifier(hidden_layer_sizes=(8,), solver="lbfgs", random_state=1)
     >>> model.fit([[0.0, 0], [0, 1], [1, 0], [1, 1]] * 10, ["off", "on", "on", "on"] * 10).predict([[0, 0], [1, 1]])
     array(['off', 'on'], dtype='<U3')
     """

@@ -69,7 +69,7 @@ class Prepared:
     def __init__(self, text: str):
         self.text = text
         self.system: System = parse_system(text, vocabulary())
-        self.programs: dict[tuple[str, bool], Program] = {}
+        self.programs: dict[tuple[str, ...], Program] = {}
         self.calls = 0
         self.predictors: OrderedDict[Setting, _Loaded] = OrderedDict()
         self.lock = threading.Lock()
@@ -85,9 +85,12 @@ class Prepared:
 
     def training(self, rule: str, *, penalty: bool = False) -> Program:
         """One training step by an update rule; `penalty` says whether that part of the loss is reported too."""
-        key = (rule, penalty)
+        return self.watching(rule, {PENALTY_MEAN: Element("penalty", ())} if penalty else {})
+
+    def watching(self, rule: str, metrics: Mapping[str, Expr]) -> Program:
+        """One training step by an update rule, which reports these quantities of a sample beside the loss."""
+        key = (rule, *metrics)
         if key not in self.programs:
-            metrics: dict[str, Expr] = {PENALTY_MEAN: Element("penalty", ())} if penalty else {}
             self.programs[key], _ = self._pattern.training_program(rule, metrics)
         return self.programs[key]
 

@@ -1,0 +1,211 @@
+"""A table's columns → what a network reads: numbers of a like size, and class numbers for embeddings.
+
+Numbers: gaps get the median and a column of their own that says so, then robust scaling (median and quartiles), a
+smooth cut of what lies far out, and unit variance. Categories: class numbers by scikit-learn's OrdinalEncoder; number 0
+is for gaps and for what the training never saw, or saw once. Dates: days, and the angles of year, week and day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder, QuantileTransformer, RobustScaler, StandardScaler
+
+from chainrule.errors import DataError
+from chainrule.messages import say
+
+Array = np.ndarray[Any, Any]
+
+FAR = 3.0  # quartile ranges from the median: x/sqrt(1 + (x/FAR)²) never passes it
+RARE = 2  # rows that a category wants for a number of its own
+DAY = 86_400.0  # seconds
+YEAR = 365.2425  # days
+
+
+def smoothly_cut(x: Array) -> Array:
+    """x near 0, ±FAR far out.
+
+    Source: Holzmüller, Grinsztajn & Steinwart, 2024, Better by default: strong pre-tuned MLPs, section 3.
+    """
+    cut: Array = x / np.sqrt(1.0 + (x / FAR) ** 2)
+    return cut
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a network reads: numbers (N, I) and one int64 array (N,) for each categorical column."""
+
+    numbers: Array
+    classes: tuple[Array, ...]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def taken(self, rows: Array) -> Table:
+        """Some rows."""
+        return Table(self.numbers[rows], tuple(c[rows] for c in self.classes))
+
+
+class Columns:
+    """Learns what the columns of a table are, and makes a Table of any with the same columns."""
+
+    def __init__(self, numbers: str = "robust", categorical: Sequence[Any] = ()):
+        self.numbers, self.categorical = numbers, tuple(categorical)
+
+    def fit(self, X: Any) -> Columns:
+        """Raises: DataError for a column of neither numbers, dates nor categories."""
+        columns, names = as_columns(X)
+        chosen = {*self.categorical}
+        self.kinds = [
+            "categories" if position in chosen or name in chosen else kind_of(column, name)
+            for position, (name, column) in enumerate(zip(names, columns, strict=True))
+        ]
+        self.times = [kind == "dates" and _has_times(column) for kind, column in zip(self.kinds, columns, strict=True)]
+        numbers = self._numbers(columns)
+        self.scaler = self._scaler(len(numbers)).fit(numbers) if numbers.shape[1] else None
+        levels = self._levels(columns)
+        self.encoder = None
+        self.sizes: tuple[int, ...] = ()
+        if levels.shape[1]:
+            self.encoder = OrdinalEncoder(
+                handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-1, dtype=np.float64
+            )
+            self.encoder.fit(_without_rare(levels))
+            self.sizes = tuple(1 + len([v for v in c if v is not None]) for c in self.encoder.categories_)
+        return self
+
+    def transform(self, X: Any) -> Table:
+        """Raises: DataError for another number of columns."""
+        columns, _ = as_columns(X)
+        if len(columns) != len(self.kinds):
+            raise DataError(say("sklearn.other_columns", came=len(columns), wanted=len(self.kinds)))
+        numbers = self._numbers(columns)
+        scaled = self.scaler.transform(numbers) if self.scaler is not None else np.zeros((len(numbers), 0))
+        classes: tuple[Array, ...] = ()
+        if self.encoder is not None:
+            codes = self.encoder.transform(self._levels(columns)).astype(np.int64) + 1
+            classes = tuple(np.ascontiguousarray(c) for c in codes.T)
+        return Table(np.ascontiguousarray(scaled), classes)
+
+    def _scaler(self, rows: int) -> Pipeline:
+        gaps = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
+        if self.numbers == "quantiles":
+            quantiles = QuantileTransformer(n_quantiles=min(1000, rows), output_distribution="normal", random_state=0)
+            return make_pipeline(gaps, quantiles, StandardScaler())
+        return make_pipeline(gaps, RobustScaler(), FunctionTransformer(smoothly_cut), StandardScaler())
+
+    def _numbers(self, columns: Sequence[Array]) -> Array:
+        """The columns of numbers and what dates become, in float64 with NaN for gaps: (N, I)."""
+        found: list[Array] = []
+        for column, kind, times in zip(columns, self.kinds, self.times, strict=True):
+            if kind == "numbers":
+                found.append(_as_floats(column))
+            elif kind == "dates":
+                found += _of_dates(column, times)
+        rows = len(columns[0]) if columns else 0
+        return np.column_stack(found) if found else np.zeros((rows, 0))
+
+    def _levels(self, columns: Sequence[Array]) -> Array:
+        """The columns of categories as words, None for gaps: (N, C)."""
+        found = [_as_words(c) for c, kind in zip(columns, self.kinds, strict=True) if kind == "categories"]
+        rows = len(columns[0]) if columns else 0
+        return np.column_stack(found) if found else np.zeros((rows, 0), dtype=object)
+
+
+def as_columns(X: Any) -> tuple[list[Array], list[Any]]:
+    """The columns of a DataFrame or a table of any dtype, and their names (or numbers). Raises: DataError."""
+    if hasattr(X, "columns") and hasattr(X, "iloc"):
+        return [_of_series(X.iloc[:, n]) for n in range(X.shape[1])], list(X.columns)
+    table = np.asarray(X, dtype=None if hasattr(X, "dtype") else object)
+    if table.ndim != 2 or not table.shape[0] or not table.shape[1]:
+        raise DataError(say("sklearn.no_table", came=table.shape))
+    return [table[:, n] for n in range(table.shape[1])], list(range(table.shape[1]))
+
+
+def _of_series(series: Any) -> Array:
+    """A column of a DataFrame: floats, datetime64 or objects."""
+    kind = getattr(series.dtype, "kind", "O")
+    if kind == "M":
+        if getattr(series.dt, "tz", None) is not None:
+            series = series.dt.tz_convert("UTC").dt.tz_localize(None)
+        return np.asarray(series.to_numpy(), dtype="datetime64[s]")
+    if kind in "biuf" and type(series.dtype).__name__ != "CategoricalDtype":
+        return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan))
+    objects: Array = series.astype(object).to_numpy()
+    if type(series.dtype).__name__ == "CategoricalDtype":
+        return np.array([None if _is_gap(v) else str(v) for v in objects], dtype=object)
+    return objects
+
+
+def kind_of(column: Array, name: Any) -> str:
+    """ "numbers", "dates" or "categories". Raises: DataError, naming the column.
+
+    >>> kind_of(np.array([1.5, None], dtype=object), 0), kind_of(np.array(["a", None], dtype=object), 1)
+    ('numbers', 'categories')
+    """
+    if column.dtype.kind in "biuf":
+        return "numbers"
+    if column.dtype.kind == "M":
+        return "dates"
+    values = [v for v in column.tolist() if not _is_gap(v)]
+    if all(isinstance(v, int | float | np.number) for v in values):
+        return "numbers"
+    if all(isinstance(v, date | np.datetime64) for v in values):
+        return "dates"
+    if all(isinstance(v, str | bool | int | float | np.number | np.bool_) for v in values):
+        return "categories"
+    raise DataError(say("sklearn.column", name=name, came=type(values[0]).__name__))
+
+
+def _is_gap(value: Any) -> bool:
+    """None, NaN, NaT or pandas' NA."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float | np.floating | np.datetime64) and value != value
+
+
+def _as_floats(column: Array) -> Array:
+    if column.dtype.kind in "biuf":
+        return column.astype(np.float64)
+    return np.array([np.nan if _is_gap(v) else float(v) for v in column.tolist()])
+
+
+def _as_words(column: Array) -> Array:
+    return np.array([None if _is_gap(v) else str(v) for v in column.tolist()], dtype=object)
+
+
+def _as_seconds(column: Array) -> Array:
+    dates = np.array([np.datetime64("NaT") if _is_gap(v) else v for v in column], dtype="datetime64[s]")
+    seconds = dates.astype(np.int64).astype(np.float64)
+    seconds[np.isnat(dates)] = np.nan
+    return seconds
+
+
+def _has_times(column: Array) -> bool:
+    seconds = _as_seconds(column)
+    return bool((seconds[~np.isnan(seconds)] % DAY != 0).any())
+
+
+def _of_dates(column: Array, times: bool) -> list[Array]:
+    """Days since 1970, and sine and cosine of where in the year, the week and (with times) the day."""
+    seconds = _as_seconds(column)
+    found = [seconds / DAY]
+    for period in (YEAR * DAY, 7 * DAY, *([DAY] if times else [])):
+        found += [np.sin(2 * np.pi * seconds / period), np.cos(2 * np.pi * seconds / period)]
+    return found
+
+
+def _without_rare(levels: Array) -> Array:
+    """Categories of fewer rows than RARE as gaps: they teach the row of the unknown."""
+    kept = levels.copy()
+    for column in kept.T:
+        words, counts = np.unique([v for v in column.tolist() if v is not None], return_counts=True)
+        rare = set(words[counts < RARE].tolist())
+        column[:] = [None if v in rare else v for v in column.tolist()]
+    return kept
