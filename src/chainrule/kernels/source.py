@@ -41,7 +41,7 @@ class Module:
 
     `addresses` names the memory behind each word of `address`; `numbers` what follows FIRST_NUMBER in `number`;
     `buffers` maps each computed tensor to its buffer; `words` is memory for whole numbers, so many for each combination
-    of these indices, and of which dtype; `parts` names what the clocks of a profile measure; `listed` the inputs that lie
+    of these indices, and their dtype; `parts` names what the clocks of a profile measure; `listed` the inputs that lie
     in memory as lists.
     """
 

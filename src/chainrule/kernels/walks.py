@@ -50,8 +50,8 @@ class Function:
 class Walks:
     """Writes the function of a group.
 
-    `scratch` collects the buffers that packing needs, `words` memory for whole numbers: its indices, how many words there
-    are for each combination of them, and their dtype.
+    `scratch` collects the buffers that packing needs, `words` memory for whole numbers: its indices, how many words
+    there are for each combination of them, and their dtype.
     """
 
     program: Program

@@ -23,10 +23,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chainrule.data.sparse import rows_at_once
 from chainrule.errors import DataError, warn
 from chainrule.formula.evaluate import Array, evaluate, run_equations
 from chainrule.formula.expr import (
     Apply,
+    Compare,
     Element,
     Expr,
     Mul,
@@ -254,7 +256,8 @@ def _met_by_weights(system: System, parameters: set[str], known: set[str]) -> It
                 continue
             if any(isinstance(f, Element) and f.tensor in parameters for f in node.factors):
                 rest = [f for f in node.factors if set(tensors(f)) <= known]
-                if any(system.samples in free_indices(f) for f in rest):
+                # A bracket, [v == c] of a table's row, is 0 or 1, and one for each row of the table.
+                if any(system.samples in free_indices(f) and not isinstance(f, Compare) for f in rest):
                     yield mul(*rest)
 
 
@@ -264,7 +267,8 @@ def _states(network: Network, system: System) -> dict[str, Array]:
 
 def _sample(arrays: Mapping[str, Array], rows: int, wanted: int) -> dict[str, Array]:
     """Some rows of all arrays, evenly spread; sparse tables dense."""
-    chosen = np.unique(np.linspace(0, rows - 1, min(rows, wanted)).astype(np.int64))
+    wanted = rows_at_once(arrays, min(rows, wanted))
+    chosen = np.unique(np.linspace(0, rows - 1, wanted).astype(np.int64))
     return {name: np.asarray(array[chosen]) for name, array in arrays.items()}
 
 
