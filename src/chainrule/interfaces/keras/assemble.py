@@ -69,14 +69,26 @@ class Assembled:
         return "\n".join(lines) + "\n"
 
 
-def assemble(inputs: Sequence[KerasTensor], outputs: Sequence[KerasTensor], nodes: Sequence[Node]) -> Assembled:
-    """Place every layer, then write them. Raises: SettingError for what formulas cannot say."""
-    return _Assembly(inputs, outputs, nodes).made()
+def assemble(
+    inputs: Sequence[KerasTensor], outputs: Sequence[KerasTensor], nodes: Sequence[Node], names: Sequence[str] = ()
+) -> Assembled:
+    """Place every layer, then write them. `names` are the outputs', where they are not their layers'.
+
+    Raises: SettingError for what formulas cannot say.
+    """
+    return _Assembly(inputs, outputs, nodes, names).made()
 
 
 class _Assembly:
-    def __init__(self, inputs: Sequence[KerasTensor], outputs: Sequence[KerasTensor], nodes: Sequence[Node]):
+    def __init__(
+        self,
+        inputs: Sequence[KerasTensor],
+        outputs: Sequence[KerasTensor],
+        nodes: Sequence[Node],
+        names: Sequence[str] = (),
+    ):
         self.inputs, self.outputs, self.nodes = inputs, outputs, nodes
+        self.names = names or [t.node.layer.name if t.node else t.name for t in outputs]
         self.writer = Writer()
         self.signals: dict[int, Signal] = {}
         self.first: dict[int, Placed] = {}  # of each layer
@@ -123,7 +135,7 @@ class _Assembly:
             node = self._base(tensor.node)
             if node is None or id(node) in found:
                 continue
-            name = "p" if len(self.outputs) == 1 else tensor.node.layer.name if tensor.node else ""
+            name = "p" if len(self.outputs) == 1 else self.names[number]
             plain = re.fullmatch(r"[A-Za-z]\w*", name) and name not in {*RESERVED, *self.writer.taken, *LAYERS}
             found[id(node)] = name if name == "p" or plain else f"p{number + 1}"
         self.writer.taken |= set(found.values())
@@ -200,8 +212,7 @@ class _Assembly:
 
     def _result(self, tensor: KerasTensor, number: int) -> tuple[str, Block, tuple[int, ...]]:
         signal = self.signals[id(tensor)]
-        layer = tensor.node.layer if tensor.node else None
-        name = layer.name if layer else tensor.name
+        name = self.names[number]
         if len(signal.blocks) > 1:
             raise SettingError(say("keras.concatenated_output", layer=name))
         if any(signal.one.name == block.name for block, _ in self.writer.inputs):
@@ -219,7 +230,9 @@ class _Assembly:
         for layer, placed in self.order:
             for block in placed.output.blocks:
                 if layer.activity_regularizer is not None:
-                    found.penalties.append(layer.activity_regularizer.term(block.name, names_of(block.parts)))
+                    # The mean over the batch is a term without a sample: as in Keras, no sample weight touches it.
+                    term = layer.activity_regularizer.term(block.name, names_of(block.parts), self.writer.samples)
+                    found.penalties.append(f"mean[{self.writer.samples}]({term})")
             if placed is not self.first[id(layer)]:
                 continue
             for role, weight in placed.weights.items():

@@ -159,7 +159,8 @@ class Model(Trainer):
         frozen = (self.trainable, *(node.layer.trainable for node in self._nodes))
         if self._parts is None or frozen != self._frozen_at:
             self.synchronize()
-            self._parts = assemble(self.inputs, self.outputs, self._nodes)
+            names = list(self._given_outputs) if isinstance(self._given_outputs, Mapping) else ()
+            self._parts = assemble(self.inputs, self.outputs, self._nodes, names)
             self._frozen_at = frozen
             self._network = None
             for layer, role, weight in self._parts.weights:

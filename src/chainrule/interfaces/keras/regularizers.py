@@ -19,10 +19,11 @@ class Regularizer(Configured):
 
     amounts: tuple[float, float] = (0.0, 0.0)  # of the absolute values, of the squares
 
-    def term(self, name: str, indices: Sequence[str]) -> str:
-        """The term that it adds to E; "" for nothing."""
-        inside = ", ".join(indices)
-        element, sums = (f"{name}[{inside}]", f"sum[{inside}]") if indices else (name, "")
+    def term(self, name: str, indices: Sequence[str], samples: str = "") -> str:
+        """The term that it adds to E; "" for nothing. `samples` is the sample axis, where it is to be named."""
+        inside = ", ".join([samples, *indices] if samples else indices)
+        element = f"{name}[{inside}]" if inside else name
+        sums = f"sum[{', '.join(indices)}]" if indices else ""
         terms = [
             f"{written(amount)}*{sums}({value})"
             for amount, value in zip(self.amounts, (f"abs({element})", f"{element}**2"), strict=True)

@@ -142,6 +142,7 @@ def to_description(model: Model) -> dict[str, Any]:
         found["nodes"].append([kinds[id(node.layer)], [numbers[id(t)] for t in node.inputs]])
         numbers[id(node.output)] = len(numbers)
     found["outputs"] = [numbers[id(t)] for t in model.outputs]
+    found["output_names"] = list(model.output) if isinstance(model.output, Mapping) else None
     if model.compiled:
         found["compile"] = {name: _portable(value) for name, value in model._compiled_with.items()}
     return found
@@ -171,15 +172,14 @@ def from_description(data: Mapping[str, Any], rename: bool = False) -> Model:
         )
     for number, inputs in data["nodes"]:
         layer = made[number]
-        several = [tensors[n] for n in inputs]
-        tensors.append(layer(several if layer.takes_several else several[0]))
-    outputs = [tensors[n] for n in data["outputs"]]
+        before = [tensors[n] for n in inputs]
+        tensors.append(layer(before if layer.takes_several else before[0]))
+    several = [tensors[n] for n in data["outputs"]]
+    outputs: Any = several if len(several) > 1 else several[0]
+    if data["output_names"]:
+        outputs = dict(zip(data["output_names"], several, strict=True))
     inputs = tensors[:count]
-    return Model(
-        inputs if count > 1 else inputs[0],
-        outputs if len(outputs) > 1 else outputs[0],
-        name=None if rename else data["name"],
-    )
+    return Model(inputs if count > 1 else inputs[0], outputs, name=None if rename else data["name"])
 
 
 def _layer(data: Mapping[str, Any], rename: bool) -> Layer:

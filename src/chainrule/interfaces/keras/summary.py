@@ -44,7 +44,7 @@ def summary(model: Model, line_length: int | None, print_fn: Any, show_trainable
 
 
 def _shape(layer: Any) -> str:
-    shape = (None, *layer.given_shape) if isinstance(layer, InputLayer) else layer.nodes[0].output.shape
+    shape = (None, *(layer.given_shape or ())) if isinstance(layer, InputLayer) else layer.nodes[0].output.shape
     return str(tuple(shape))
 
 

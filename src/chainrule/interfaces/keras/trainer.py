@@ -264,6 +264,7 @@ class Trainer:
         refuse_generators(x)
         arrays = self._arrays(x, y)
         validation, weight = self._validation(validation_data)
+        self._check_norms()
         bound = _Bound(self)
         net = self.network
         seed, self._fits = (net.seed + self._fits) % 2**63, self._fits + 1
@@ -307,6 +308,17 @@ class Trainer:
             raise SettingError(say("keras.not_compiled"))
         if self._compiled_with["loss"] is None:
             raise SettingError(say("keras.no_loss"))
+
+    def _check_norms(self) -> None:
+        """Raises: SettingError for a rule with the norm of each weight where a concatenation splits one."""
+        if self.optimizer.options.clipnorm is None and "norm(" not in self.optimizer.formula.replace(
+            "global_norm(", ""
+        ):
+            return
+        for layer, role, weight in self._assembled().weights:
+            if len(weight.parts) > 1 and weight.role == "parameter":
+                name = f"{layer.name}/{layer.variables[role].name}"
+                raise SettingError(say("keras.norm_of_parts", name=name))
 
     def _validation(self, given: Any) -> tuple[dict[str, Any] | None, Any]:
         if given is None:
@@ -421,6 +433,8 @@ class Trainer:
             rows = len(next(iter(arrays.values()))) if len(arrays) == 1 else None
             values = np.asarray(net.predict(arrays))
             found.append(values.reshape(-1 if rows is None else rows, *result.shape) if result.shape else values)
+        if isinstance(self.output, Mapping):  # type: ignore[attr-defined]  # what a Model was given
+            return {result.layer: values for result, values in zip(results, found, strict=True)}
         return found[0] if len(found) == 1 else found
 
     def _other(self, output: str) -> Network:

@@ -81,7 +81,9 @@ def slots_of(text: str) -> list[str]:
 
 
 class Writer:
-    """Collects placed layers; `text()` writes them."""
+    """Collects placed layers, and writes their lines."""
+
+    samples = "n"  # the sample axis, which no text declares
 
     def __init__(self) -> None:
         self.placed: list[Placed] = []
