@@ -67,6 +67,7 @@ def test_what_works_says_nothing(text, x, t):
         (SOFTMAX + BINARY, X, Y, "log(1 - p), which is for independent answers: use categorical cross entropy"),
         (SQUARES, X * 100 + 30, X[:, 0], "numbers of x are large where they meet the weights"),
         (SOFTMAX + CROSS, BYTES, Y, "numbers of x are not scaled (their mean is"),
+        (SOFTMAX + CROSS, BYTES.astype(np.float32), Y, "divide them by 255"),
         (SOFTMAX + CROSS, X, np.ones(200, int), "the target t is the same in all 200 rows"),
     ],
 )

@@ -10,7 +10,7 @@ from chainrule.formula.expr import Element
 from chainrule.library import METRICS
 from chainrule.training.metrics import direction, measures, rankings, target_kind
 from chainrule.training.network import formula
-from chainrule.training.ranking import class_scores, confusion_matrix, pr_auc, roc_auc
+from chainrule.training.ranking import RANKINGS, class_scores, confusion_matrix, pr_auc, roc_auc
 
 RANDOM = np.random.default_rng(5)
 X = RANDOM.normal(size=(60, 4))
@@ -121,6 +121,18 @@ def test_metrics_in_training_are_those_of_evaluate():
     for name in asked:
         assert history[name][0] == pytest.approx(before[name])
         assert history[f"val_{name}"][0] == pytest.approx(before[name])
+
+
+def test_a_validation_has_the_metrics_of_its_training():
+    """Its rows may look like targets of another kind: here each has one 1."""
+    t = RANDOM.integers(0, 2, (60, 3))
+    few = np.eye(3)[[0, 1]]
+    net = made(SQUARE, W=W)
+    history = net.fit(
+        X, t, validation_data=(X[:2], few), metrics=["accuracy"], learning_rate=0.0, verbose=0, engine="interpreter"
+    )
+    p = X[:2] @ W
+    assert history.history["val_accuracy"][0] == pytest.approx(np.mean((p > 0.5) == (few > 0.5)))
 
 
 def test_the_compiled_step_sums_the_same():
@@ -334,6 +346,21 @@ def test_rankings_of_classes(text, data):
     matrix = np.array([[np.sum((Y == a) & (P.argmax(axis=1) == b)) for b in range(3)] for a in range(3)])
     np.testing.assert_array_equal(found["confusion_matrix"], matrix)
     assert found["macro_f1"] == pytest.approx(class_scores(matrix)[2].mean())
+
+
+def test_ranks_are_scikit_learns():
+    theirs = pytest.importorskip("sklearn.metrics")
+    random = np.random.default_rng(8)
+    y, p, s = random.integers(0, 4, 80), random.dirichlet(np.ones(4), 80).round(1), random.uniform(0.5, 2, 80)
+    t, found = np.eye(4)[y], {name: row.of for name, row in RANKINGS.items()}
+    assert found["auc"](t, p, s) == pytest.approx(theirs.roc_auc_score(t, p, sample_weight=s))
+    assert found["pr_auc"](t, p, s) == pytest.approx(theirs.average_precision_score(t, p, sample_weight=s))
+    hit = {"average": "macro", "sample_weight": s, "zero_division": 0}
+    assert found["macro_f1"](t, p, s) == pytest.approx(theirs.f1_score(y, p.argmax(axis=1), **hit))
+    assert found["macro_recall"](t, p, s) == pytest.approx(theirs.recall_score(y, p.argmax(axis=1), **hit))
+    np.testing.assert_allclose(
+        found["confusion_matrix"](t, p, s), theirs.confusion_matrix(y, p.argmax(axis=1), sample_weight=s)
+    )
 
 
 def test_weighted_measures_have_the_weight_among_their_sums():

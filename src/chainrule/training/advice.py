@@ -68,11 +68,23 @@ class Look:
     loss: float | None
 
 
-def advise(network: Network, arrays: Mapping[str, Array], program: Program) -> list[str]:
-    """What stands in the way of a training that is about to start: one line each.
+def check_targets(system: System, arrays: Mapping[str, Array]) -> None:
+    """Raises: DataError for targets below 0 or above 1 beside log(p) and log(1 - p): such a loss has no least value."""
+    for equation in system.equations:
+        name = equation.target.tensor
+        if name == system.loss or not system.is_sampled(name) or _logs_of(system, name) != (True, True):
+            continue
+        target = target_of(system, system.tensors[name])
+        array = None if target is None or target.role == "label" else arrays.get(target.name)
+        if target is None or array is None or (array.min() >= 0 and array.max() <= 1):
+            continue
+        wrong = np.argwhere((array < 0) | (array > 1))[0]
+        came = f"{array[tuple(wrong)]:g}"
+        raise DataError(say("advice.zero_to_one", name=name, target=target.name, came=came, row=int(wrong[0])))
 
-    Raises: DataError for targets that the loss has no least value for.
-    """
+
+def advise(network: Network, arrays: Mapping[str, Array], program: Program) -> list[str]:
+    """What stands in the way of a training that is about to start: one line each."""
     system = network.system
     rows = len(next(iter(arrays.values()))) if arrays else 0
     if rows == 0 or not program.gradients:  # rules without a gradient, such as the perceptron's, mind no scale
@@ -98,10 +110,7 @@ def look(network: Network, arrays: Mapping[str, Array]) -> Look | None:
 
 
 class Advisor:
-    """Looks at one training, before it and after the first epoch of a network; each line is a ChainruleWarning.
-
-    Raises: DataError, see advise.
-    """
+    """Looks at one training, before it and after the first epoch of a network; each line is a ChainruleWarning."""
 
     def __init__(self, network: Network, arrays: Mapping[str, Array], program: Program, *, weighted: bool):
         self.network, self.arrays, self.weighted = network, arrays, weighted
@@ -159,11 +168,9 @@ def _outputs(network: Network, arrays: Mapping[str, Array]) -> Iterable[str]:
         target = target_of(system, tensor) if system.is_sampled(name) and name != system.loss else None
         if target is None or target.name not in arrays:
             continue
-        rising, falling = _logs_of(system, name)
         if softmax:
-            yield from _softmax_targets(tensor, target, arrays[target.name], falling)
-        elif falling and rising and target.role == "target":
-            _check_zero_to_one(tensor, target, arrays[target.name])
+            falls = _logs_of(system, name)[1]
+            yield from _softmax_targets(tensor, target, arrays[target.name], falls)
 
 
 def _softmax_targets(tensor: Tensor, target: Tensor, array: Array, falling: bool) -> Iterable[str]:
@@ -174,15 +181,6 @@ def _softmax_targets(tensor: Tensor, target: Tensor, array: Array, falling: bool
         yield say("advice.not_shares", name=tensor.name, target=target.name, low=low, high=high)
     elif falling:
         yield say("advice.binary_softmax", name=tensor.name)
-
-
-def _check_zero_to_one(tensor: Tensor, target: Tensor, array: Array) -> None:
-    """Raises: DataError for a target below 0 or above 1 beside log(p) and log(1 - p)."""
-    if array.min() >= 0 and array.max() <= 1:
-        return
-    wrong = np.argwhere((array < 0) | (array > 1))[0]
-    came = f"{array[tuple(wrong)]:g}"
-    raise DataError(say("advice.zero_to_one", name=tensor.name, target=target.name, came=came, row=int(wrong[0])))
 
 
 def _logs_of(system: System, name: str) -> tuple[bool, bool]:
@@ -242,10 +240,14 @@ def _unscaled(network: Network, arrays: Mapping[str, Array], rows: int) -> str |
         mean = float(np.mean(np.abs(numbers)))
         if mean > UNSCALED:
             own = next(n for n in tensors(factor) if n in inputs or system.is_sampled(n))
-            bytes_ = 1 < float(np.max(numbers)) <= 255 and float(np.min(numbers)) >= 0 and own in inputs
-            key = "advice.unscaled_bytes" if bytes_ and arrays[own].dtype.kind == "u" else "advice.unscaled"
+            key = "advice.unscaled_bytes" if own in inputs and _are_bytes(numbers) else "advice.unscaled"
             return say(key, name=own, mean=f"{mean:.3g}")
     return None
+
+
+def _are_bytes(numbers: Array) -> bool:
+    """Pixels, whatever their dtype: whole numbers from 0 to 255, of which some are large."""
+    return bool(200 < numbers.max() <= 255 and numbers.min() >= 0 and (numbers == np.floor(numbers)).all())
 
 
 def _met_by_weights(system: System, parameters: set[str], known: set[str]) -> Iterable[Expr]:

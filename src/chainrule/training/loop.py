@@ -14,7 +14,7 @@ from chainrule.errors import SettingError
 from chainrule.formula.evaluate import Array
 from chainrule.formula.text import update_text
 from chainrule.messages import say
-from chainrule.training.advice import Advisor
+from chainrule.training.advice import Advisor, check_targets
 from chainrule.training.callbacks.base import CallbackList
 from chainrule.training.diverge import explain_divergence
 from chainrule.training.metrics import Asked, measures, rankings
@@ -97,6 +97,8 @@ class Training:
     def __init__(self, network: Network, data: Data, validation: Data | None, plan: Plan):
         self.network, self.data, self.validation, self.plan = network, data, validation, plan
         self.model = network if plan.model is None else plan.model
+        if plan.advice:
+            check_targets(network.system, data.arrays)
         weight = network.weighted.weight if data.weights is not None else None
         self.measures = measures(network, plan.metrics, data.arrays, plan.weighted_metrics, weight)
         self.rankings = rankings(network, plan.metrics, data.arrays, plan.weighted_metrics)
@@ -241,7 +243,8 @@ class Training:
             logs |= rank(self.network, self.rankings, self.data.arrays, self.data.weights)
         if self.validation is not None and (epoch + 1) % self.plan.validation_freq == 0:
             self.callbacks.on_test_begin()
-            own = self.network.measured(self.validation, self.plan.metrics, self.plan.weighted_metrics)
+            asked = self.plan.metrics, self.plan.weighted_metrics
+            own = self.network.measured(self.validation, *asked, like=self.data.arrays)
             self.callbacks.on_test_end(own)
             logs |= {f"val_{n}": v for n, v in own.items()}
         if self.advisor is not None:

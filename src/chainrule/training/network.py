@@ -105,6 +105,7 @@ class Network:
             self._sizes.learn(index, size, say("training.from_sizes"))
         self.notes: dict[str, object] = {}  # what an interface keeps in the model file: JSON, not looked at here
         self.changes = 0  # how often the weights changed
+        self._measuring: dict[tuple[object, ...], Program] = {}  # what evaluates, by what it watches
         self.steps = 0  # updates by the present rule
         self.epochs = 0  # of all trainings
         self._rule: str | None = None
@@ -253,20 +254,34 @@ class Network:
         weights = sample_weights(self.system, arrays, sample_weight, None)
         return self.measured(Data(arrays, weights), metrics, weighted_metrics)
 
-    def measured(self, data: Data, metrics: Asked, weighted_metrics: Asked = ()) -> dict[str, Any]:
-        """What evaluate returns, of checked data."""
+    def measured(
+        self,
+        data: Data,
+        metrics: Asked,
+        weighted_metrics: Asked = (),
+        like: Mapping[str, Array] | None = None,
+    ) -> dict[str, Any]:
+        """What evaluate returns, of checked data. `like` are arrays that say what kind of targets these are.
+
+        A validation has the metrics of its training, also where its few rows look like targets of another kind.
+        """
         from chainrule.training.metrics import measures, rankings
         from chainrule.training.ranking import rank
 
         weight = None if data.weights is None else self.weighted.weight
-        found = measures(self, metrics, data.arrays, weighted_metrics, weight)
+        like = data.arrays if like is None else like
+        found = measures(self, metrics, like, weighted_metrics, weight)
         system = self.system if weight is None else self.weighted.system
-        program = lower_prediction(system, loss=True, metrics={n: e for m in found for n, e in m.sums.items()})
+        watched = {n: e for m in found for n, e in m.sums.items()}
+        key = (weight is None, *watched.items())
+        if key not in self._measuring:  # lowering takes some 20 ms, and a training measures after every epoch
+            self._measuring[key] = lower_prediction(system, loss=True, metrics=watched)
+        program = self._measuring[key]
         arrays = dict(data.arrays) if weight is None else {**data.arrays, weight.tensor: data.weights}
         means = self._means(program, arrays)
         logs: dict[str, Any] = {} if system.loss is None else {"loss": means[system.loss]}
         logs |= {m.name: m.final(means) for m in found}
-        ranked = rankings(self, metrics, data.arrays, weighted_metrics)
+        ranked = rankings(self, metrics, like, weighted_metrics)
         return logs | rank(self, ranked, data.arrays, data.weights) if ranked else logs
 
     def _means(self, program: Program, arrays: dict[str, Any]) -> dict[str, float]:
