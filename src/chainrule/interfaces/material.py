@@ -201,7 +201,7 @@ def _of_table(options: TrainOptions) -> Material:
     told = [] if options.target is not None else [say("tables.target_chosen", name=target.column)]
     # A layout without features says which class or number each row has.
     values, known = Layout((), target).targets(table)
-    rows = np.flatnonzero(known)[: options.rows]
+    rows = _some_rows(options, np.flatnonzero(known), values if target.task == "classification" else None)
     if (absent := int((~known).sum())) and options.rows is None:
         told.append(say("tables.rows_without_target", count=absent, name=target.column))
     parts = _split(options, rows, values if target.task == "classification" else None)
@@ -242,6 +242,16 @@ def _named_file(text: str | None) -> Path | None:
     except ValueError:
         return Path(str(text))
     return None
+
+
+def _some_rows(options: TrainOptions, rows: Array, classes: Array | None) -> Array:
+    """All rows, or as many as --rows says, drawn: tables are often sorted by what is to be predicted."""
+    if options.rows is None:
+        return rows
+    count = _first_rows(options, len(rows))
+    share = count / len(rows)
+    own = None if classes is None else classes[rows]
+    return rows[split_rows(len(rows), (share, 1 - share), options.seed, own)[0]]
 
 
 def _split(options: TrainOptions, rows: Array, classes: Array | None) -> list[Array]:
