@@ -36,7 +36,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "derivative": ('chainrule derivative "a/(1 + exp(-a))" --at 1',),
     "plot": (
-        "chainrule plot examples/digits.formula network",
+        "chainrule plot runs/penguins/model.safetensors network",
         'chainrule plot "x**2" descent --start 2',
     ),
     "datasets": ("chainrule datasets --json",),
