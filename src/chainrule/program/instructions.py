@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 
 from chainrule.formula.expr import Draw, Element, Expr, Reduction, mul, tensors, walk
 from chainrule.formula.system import Tensor
@@ -133,7 +134,7 @@ class Program:
         roles = ("parameter", "state")
         return [t for role in roles for t in self.tensors.values() if t.role == role]
 
-    @property
+    @cached_property
     def draws(self) -> dict[str, int]:
         """The quantities that are drawn at random, and how many numbers in [0, 1) an entry of each takes."""
         found: dict[str, int] = {}
