@@ -1,7 +1,7 @@
 """Small models written for Keras, which run on chainrule with the import changed: the same function builds both.
 
-`record_keras_models` runs them on Keras and keeps weights and logs, tests/interfaces/keras/test_oracles.py on chainrule.
-Each case is a function of the package (keras, or chainrule as keras): (model, x, y, options of fit).
+`record_keras_models` runs them on Keras and keeps weights and logs, tests/interfaces/keras/test_oracles.py on
+chainrule. Each case is a function of the package (keras, or chainrule as keras): (model, x, y, options of fit).
 """
 
 from __future__ import annotations
@@ -125,6 +125,49 @@ def tied(k: Any) -> Case:
     model = k.Model(x, out)
     model.compile(optimizer=k.optimizers.Nadam(0.01, gradient_accumulation_steps=2), loss="mean_absolute_error")
     return model, rows(5), rows(5, 4), {}
+
+
+def single(k: Any) -> dict[str, Any]:
+    """Layers without drawn weights, each with the shape of its inputs: what they give is compared as it is."""
+    layers, wide = k.layers, (6,)
+    return {
+        "relu": (layers.ReLU(), wide, 1),
+        "relu_bounded": (layers.ReLU(max_value=0.5, negative_slope=0.1, threshold=0.2), wide, 1),
+        "relu_shifted": (layers.ReLU(threshold=0.3), wide, 1),
+        "leaky_relu": (layers.LeakyReLU(), wide, 1),
+        "elu": (layers.ELU(alpha=0.7), wide, 1),
+        "softmax": (layers.Softmax(), (2, 6), 1),
+        "activation": (layers.Activation("hard_sigmoid"), wide, 1),
+        "swish": (layers.Activation("swish"), wide, 1),
+        "leaky_activation": (layers.Activation("leaky_relu"), wide, 1),
+        "squareplus": (layers.Activation("squareplus"), wide, 1),
+        "prelu": (layers.PReLU(alpha_initializer=k.initializers.Constant(0.2)), (2, 3), 1),
+        "rescaling": (layers.Rescaling(1 / 255, offset=-0.5), wide, 1),
+        "normalization": (layers.Normalization(mean=[0.1, 0.2, 0.3], variance=[1.0, 4.0, 0.25]), (2, 3), 1),
+        "layer_norm": (layers.LayerNormalization(epsilon=0.01), (2, 6), 1),
+        "layer_norm_plain": (layers.LayerNormalization(center=False, scale=False), wide, 1),
+        "batch_norm": (layers.BatchNormalization(moving_mean_initializer=k.initializers.Constant(0.3)), wide, 1),
+        "unit_norm": (layers.UnitNormalization(), (2, 6), 1),
+        "rms_norm": (layers.RMSNormalization(), (2, 6), 1),
+        "average_pooling": (layers.GlobalAveragePooling1D(), (4, 3), 1),
+        "max_pooling": (layers.GlobalMaxPooling1D(), (4, 3), 1),
+        "reshape": (layers.Reshape((4, -1)), (2, 6), 1),
+        "dropout": (layers.Dropout(0.5), wide, 1),
+        "gaussian_noise": (layers.GaussianNoise(0.5), wide, 1),
+        "gaussian_dropout": (layers.GaussianDropout(0.5), wide, 1),
+        "add": (layers.Add(), wide, 3),
+        "subtract": (layers.Subtract(), wide, 2),
+        "multiply": (layers.Multiply(), wide, 3),
+        "average": (layers.Average(), wide, 3),
+        "maximum": (layers.Maximum(), wide, 3),
+        "minimum": (layers.Minimum(), (2, 3), 2),
+        "dense_on_places": (layers.Dense(2, kernel_initializer="ones", bias_initializer="ones"), (2, 3), 1),
+    }
+
+
+def given(shape: tuple[int, ...], count: int) -> list[np.ndarray[Any, Any]]:
+    """Inputs for a layer alone: 4 rows."""
+    return [rows(int(np.prod(shape)), seed)[:4].reshape(4, *shape) for seed in range(count)]
 
 
 CASES: dict[str, Callable[[Any], Case]] = {

@@ -1,4 +1,4 @@
-"""Run the models of keras_models.py on Keras, in float64, and keep what they did: tests/golden/oracles/keras_models.json.
+"""Run the models of keras_models.py on Keras, in float64, and keep what they did in tests/golden/oracles.
 
     KERAS_BACKEND=torch python -m benchmarks.record_keras_models
 
@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.keras_models import CASES, FIT
+from benchmarks.keras_models import CASES, FIT, given, single
 
 FOLDER = Path(__file__).parents[1] / "tests" / "golden" / "oracles"
 MODULES = ("layers", "optimizers", "losses", "metrics", "initializers", "regularizers", "constraints", "callbacks")
 METHODS = (
-    "compile fit evaluate predict train_on_batch test_on_batch predict_on_batch get_weights set_weights save "
-    "summary get_layer count_params add pop"
-).split()
+    *("compile", "fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "predict_on_batch"),
+    *("get_weights", "set_weights", "save", "summary", "get_layer", "count_params", "add", "pop"),
+)
 
 
 def main() -> None:
@@ -33,6 +33,7 @@ def main() -> None:
     found: dict[str, Any] = {"keras": keras.__version__, "backend": keras.backend.backend(), "dtype": "float64"}
     for name, case in CASES.items():
         found[name] = record(keras, case)
+    found["single"] = {name: alone(keras, *one) for name, one in single(keras).items()}
     write("keras_models.json", found)
     write("keras_signatures.json", {"keras": keras.__version__, **signatures(keras)})
 
@@ -54,6 +55,14 @@ def record(keras: Any, case: Any) -> dict[str, Any]:
         "predicted": plain(predicted),
         "evaluated": {name: float(value) for name, value in evaluated.items()},
     }
+
+
+def alone(keras: Any, layer: Any, shape: tuple[int, ...], count: int) -> Any:
+    """What a layer gives at prediction."""
+    inputs = [keras.Input(shape) for _ in range(count)]
+    model = keras.Model(inputs, layer(inputs if count > 1 else inputs[0]))
+    arrays = given(shape, count)
+    return plain(model.predict(arrays if count > 1 else arrays[0], verbose=0))
 
 
 def plain(value: Any) -> Any:

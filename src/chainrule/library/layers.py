@@ -202,6 +202,17 @@ y[..., i]   = gamma[i]*(x[..., i] - mu[...])/sqrt(var[...] + epsilon) + beta[i]"
         differs="Keras has epsilon 0.001, PyTorch 1e-5.",
     ),
     Layer(
+        "rms_normalization",
+        """\
+parameter gamma[i] = ones
+rms[...]    = sqrt(mean[i](x[..., i]**2) + epsilon)
+y[..., i]   = gamma[i]*x[..., i]/rms[...]""",
+        letters={"y": "u", "gamma": "gamma", "rms": "rms"},
+        defaults={"epsilon": 1e-6},
+        source="Zhang & Sennrich, 2019, Root mean square layer normalization, eq. 4",
+        differs="As in Keras. PyTorch's epsilon is that of the number type.",
+    ),
+    Layer(
         "unit_normalization",
         """\
 length[...] = sqrt(max(sum[i](x[..., i]**2), 1e-12))

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import chainrule
-from benchmarks.keras_models import CASES, FIT
+from benchmarks.keras_models import CASES, FIT, given, single
 
 RECORDED = json.loads((Path(__file__).parents[2] / "golden" / "oracles" / "keras_models.json").read_text("utf-8"))
 # Weights are float64 there and here. Keras keeps logs in float32.
 CLOSE = {"rtol": 5e-6, "atol": 1e-7}
-# Adam divides what is left of gradients near 0 by their own size; our interpreter and our compiled step agree to 1e-15.
+# Keras's LayerNormalization computes in float32, whatever the number type; and Adam divides small gradients by their size.
 LOOSE = {"concatenation_and_skip": {"rtol": 1e-5, "atol": 4e-6}}
 LOGS = {"rtol": 2e-6, "atol": 1e-7}
 GIVEN = {"rtol": 2e-5, "atol": 2e-6}  # sums of many weights, whose last digits differ
@@ -58,3 +58,15 @@ def test_a_model_trains_as_in_keras(name):
     assert set(evaluated) == set(said["evaluated"])
     for key, value in said["evaluated"].items():
         np.testing.assert_allclose(evaluated[key], value, **LOGS, err_msg=f"{name} {key}")
+
+
+@pytest.mark.parametrize("name", RECORDED["single"])
+def test_a_layer_gives_what_keras_layer_gives(name):
+    layer, shape, count = single(chainrule)[name]
+    inputs = [chainrule.Input(shape) for _ in range(count)]
+    model = chainrule.Model(inputs, layer(inputs if count > 1 else inputs[0]))
+    arrays = given(shape, count)
+    own = model.predict(arrays if count > 1 else arrays[0])
+    wanted = array(RECORDED["single"][name])
+    assert own.shape == wanted.shape == model.output_shape[:0] + (4, *model.output_shape[1:])
+    np.testing.assert_allclose(own, wanted, rtol=1e-6, atol=1e-7)  # some of Keras's layers compute in float32

@@ -295,6 +295,19 @@ class LayerNormalization(RowLayer):
         self.limits = {"beta": constraints.get(beta_constraint), "gamma": constraints.get(gamma_constraint)}
 
 
+class RMSNormalization(RowLayer):
+    """Each sample over the root of its mean square along the last axis."""
+
+    row = "rms_normalization"
+    keras_names = {"gamma": "scale"}
+
+    def __init__(self, axis: int = -1, epsilon: float = 1e-6, **kwargs: Any):
+        super().__init__(**kwargs)
+        _last_axis("RMSNormalization", axis)
+        self.settings = {"epsilon": float(epsilon)}
+        self.initials = {"gamma": initializers.get("ones")}
+
+
 class UnitNormalization(RowLayer):
     """Each sample over its length along the last axis."""
 
@@ -351,6 +364,8 @@ class Rescaling(RowLayer):
             text = f"y[..., i]   = x[..., i]/{int(1 / scale)}"
         elif not offset:
             text = text.removesuffix(" + 0")
+        elif scale == 1:
+            text = text.replace("*1 + ", " + ")
         return Form(text, form.input, form.output, {"y": "xs"})
 
 
@@ -395,6 +410,16 @@ class _View(Layer):
 
     def form(self, shapes: Shapes) -> None:
         return None
+
+
+class Identity(_View):
+    """What comes in."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return tuple(input_shape)
 
 
 class Flatten(_View):
@@ -452,6 +477,10 @@ class GlobalMaxPooling1D(GlobalAveragePooling1D):
     """The largest over the places of a sequence: (N, L, D) → (N, D)."""
 
     row = "max_pooling"
+
+
+GlobalAvgPool1D = GlobalAveragePooling1D
+GlobalMaxPool1D = GlobalMaxPooling1D
 
 
 class _Merge(RowLayer):

@@ -20,6 +20,7 @@ import numpy as np
 from chainrule.errors import SettingError
 from chainrule.interfaces.keras.config import Configured
 from chainrule.interfaces.keras.rows import is_formula, keras_row, resolve
+from chainrule.interfaces.keras.writer import closing
 from chainrule.library import LOSSES
 from chainrule.library.layers import written
 from chainrule.messages import say
@@ -90,6 +91,8 @@ class Loss(Configured):
     def expression(self, spot: Spot) -> str:
         """E of one sample in the model's names."""
         text = self._filled(self.formula, spot)
+        if text.startswith("(") and closing(text, 0) == len(text) - 1:
+            text = text[1:-1]  # of a mean over one output
         if spot.lead and not self.labels:
             return f"mean[{', '.join(spot.lead)}]({text})"
         return text

@@ -81,7 +81,9 @@ class Model(Trainer):
         self._frozen_at: tuple[bool, ...] = ()
         self._seen: dict[int, int] = {}
         self._changes = -1
-        if type(self) is Model or inputs is not None:
+        if not isinstance(self, Sequential):
+            if type(self) is not Model and inputs is None:
+                raise SettingError(say("keras.subclass", name=type(self).__name__))
             if inputs is None or outputs is None:
                 raise SettingError(say("keras.model_arguments"))
             self._connect(inputs, outputs)
@@ -159,8 +161,8 @@ class Model(Trainer):
         frozen = (self.trainable, *(node.layer.trainable for node in self._nodes))
         if self._parts is None or frozen != self._frozen_at:
             self.synchronize()
-            names = list(self._given_outputs) if isinstance(self._given_outputs, Mapping) else ()
-            self._parts = assemble(self.inputs, self.outputs, self._nodes, names)
+            called = list(self._given_outputs) if isinstance(self._given_outputs, Mapping) else []
+            self._parts = assemble(self.inputs, self.outputs, self._nodes, called)
             self._frozen_at = frozen
             self._network = None
             for layer, role, weight in self._parts.weights:

@@ -84,7 +84,15 @@ def load_model(filepath: str | Path, compile: bool) -> Model:
             _same(path, wanted, network.formulas)
             _take(model, network)
             return model
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        AssertionError,
+        RecursionError,
+    ) as error:
         reason = str(error).splitlines()[0] if isinstance(error, ChainruleError) else type(error).__name__
         raise ModelFileError(say("keras.bad_layers", path=path, reason=reason)) from None
     _same(path, model.formulas, network.formulas)
@@ -189,6 +197,8 @@ def _layer(data: Mapping[str, Any], rename: bool) -> Layer:
     config = {name: _object(value) for name, value in data["config"].items()}
     if rename:
         config.pop("name", None)
+    if kind is Formula:
+        config["formula"] = f"{config['formula']}\n"  # a text, never the path of one: a file may not have others read
     layer = kind.from_config(config)
     assert isinstance(layer, Layer)
     return layer

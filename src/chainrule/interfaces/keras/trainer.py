@@ -126,7 +126,7 @@ class Trainer:
         self._network = None
         self._others = {}
         self._metrics, self._weighted = metrics, weighted_metrics
-        _check_early(loss, metrics, weighted_metrics)
+        _check_early(loss, loss_weights, metrics, weighted_metrics)
 
     def _settle(self) -> None:
         """Losses and metrics to their outputs: what needs the model to be built."""
@@ -136,7 +136,7 @@ class Trainer:
         loss = self._compiled_with["loss"]
         self._losses = [losses.get(one) for one in _by_output(loss, names, "loss", alone=True)]
         shares = _by_output(self._compiled_with["loss_weights"], names, "loss_weights", alone=False)
-        self._shares = [1.0 if s is None else float(s) for s in shares]
+        self._shares = [1.0 if s is None else s for s in shares]
         self._checked = True
 
     # formulas
@@ -186,7 +186,7 @@ class Trainer:
             if several:
                 lines.append(f"E_{spot.output} = {value}")
                 value = f"E_{spot.output}"
-            terms.append(value if share == 1 else f"{written(share)}*({value})")
+            terms.append(value if share == 1 else f"{written(share)}*{value if several else f'({value})'}")
         terms += parts.penalties
         return [*lines, f"E = {' + '.join(terms)}"] if terms else []
 
@@ -484,8 +484,11 @@ def _name(asked: Any) -> str:
     return asked.split("=")[0].strip() if isinstance(asked, str) else str(asked.name)
 
 
-def _check_early(loss: Any, *wanted: Any) -> None:
-    """A wrong name is told at compile, not at fit."""
+def _check_early(loss: Any, shares: Any, *wanted: Any) -> None:
+    """What is wrong is told at compile, not at fit."""
+    for one in flat(shares) if shares is not None else ():
+        if isinstance(one, bool) or not isinstance(one, int | float | np.number):
+            raise SettingError(say("keras.loss_weights", came=one))
     for one in flat(loss) if loss is not None else ():
         losses.get(one)
     for some in wanted:
