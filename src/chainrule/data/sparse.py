@@ -167,7 +167,7 @@ def _numbers(values: Array) -> Array:
     """The values in a dtype that is walked: uint8, float32, float64."""
     if values.dtype.kind == "b":
         return values.astype(np.uint8)
-    if values.dtype == np.uint8 or values.dtype in (np.float32, np.float64):
+    if values.dtype == np.uint8 or (values.dtype.kind == "f" and values.dtype.itemsize in (4, 8)):
         return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
     small = values.dtype.kind in "iu" and values.dtype.itemsize <= 2
     with np.errstate(over="ignore"):  # a long double beyond float64 becomes infinity, which is reported as such
