@@ -3,6 +3,7 @@
 cli.py         the commands, their options and exit codes; thin
 bilingual.py   click in the user's language
 build.py       formula texts made for the user: a network from rows of the library, pixels scaled to 0-1
+keras/         models and layers by Keras's names: a graph of layers becomes one formula text
 datasets.py    data sets by name, and their arrays for what a network declares
 train.py       `chainrule train`
 runs.py        the folder that a training leaves

@@ -9,6 +9,7 @@ compute under the same name:
     schedules      the learning rate as a function of the update's number
     initializers   the distribution that a parameter starts from
     metrics        what is reported of one sample
+    layers         from the input x to the output y, with the parameters between them
 
 >>> find(ACTIVATIONS, "ReLU").formula
 'max(a, 0)'
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from chainrule.library.activations import ACTIVATIONS
 from chainrule.library.initializers import INITIALIZERS
+from chainrule.library.layers import LAYERS
 from chainrule.library.losses import LOSSES
 from chainrule.library.metrics import METRICS
 from chainrule.library.rows import (
@@ -38,6 +40,7 @@ from chainrule.library.updates import PARAMETER_RULES, UPDATES
 __all__ = [
     "ACTIVATIONS",
     "INITIALIZERS",
+    "LAYERS",
     "LOSSES",
     "METRICS",
     "OPTION_ALIASES",

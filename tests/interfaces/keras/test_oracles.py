@@ -14,7 +14,7 @@ from benchmarks.keras_models import CASES, FIT, given, single
 RECORDED = json.loads((Path(__file__).parents[2] / "golden" / "oracles" / "keras_models.json").read_text("utf-8"))
 # Weights are float64 there and here. Keras keeps logs in float32.
 CLOSE = {"rtol": 5e-6, "atol": 1e-7}
-# Keras's LayerNormalization computes in float32, whatever the number type; and Adam divides small gradients by their size.
+# Keras's LayerNormalization computes in float32 whatever the number type, and Adam divides gradients by their size.
 LOOSE = {"concatenation_and_skip": {"rtol": 1e-5, "atol": 4e-6}}
 LOGS = {"rtol": 2e-6, "atol": 1e-7}
 GIVEN = {"rtol": 2e-5, "atol": 2e-6}  # sums of many weights, whose last digits differ

@@ -1,5 +1,6 @@
 """Activations by Keras's names. Each is a row of the library: call it on numbers, or hand it to a layer.
 
+>>> from chainrule.activations import leaky_relu, relu
 >>> relu([-1.0, 2.0])
 array([0., 2.])
 >>> leaky_relu.formula

@@ -1,7 +1,7 @@
 """Metrics by Keras's names: rows of the library, summed up inside the compiled step.
 
->>> Precision().formula.splitlines()
-['tp = mean[k]([p[k] > 0.5]*[t[k] > 1/2])', 'fp = mean[k]([p[k] > 0.5]*[t[k] <= 1/2])']
+>>> RootMeanSquaredError().formula, TopKCategoricalAccuracy(k=3).formula
+('squared = mean[k]((t[k] - p[k])**2)', '[sum[k]([p[k] > sum[k](t[k]*p[k])]) < 3]')
 
 AUC is computed from all predictions after an epoch. A text is a metric too: a name, or a formula of one sample
  such as "close = mean[k]([abs(t[k] - p[k]) < 0.5])".

@@ -1,5 +1,7 @@
 """Models: a graph of layers, which is one network of formulas.
 
+>>> from chainrule import layers, utils
+>>> utils.clear_session()
 >>> model = Sequential([Input((784,)), layers.Dense(32, "relu"), layers.Dense(10, "softmax")])
 >>> print(model.formulas)
 size i = 784, j1 = 32, k = 10

@@ -74,7 +74,6 @@ class Trainer:
         self._metrics: Any = None
         self._weighted: Any = None
         self._compiled_with: dict[str, Any] = {}
-        self._fits = 0
         self._others: dict[str, tuple[int, Network]] = {}
         self.history: History | None = None
         self.optimizer = optimizers.RMSprop()
@@ -267,14 +266,14 @@ class Trainer:
         self._check_norms()
         bound = _Bound(self)
         net = self.network
-        seed, self._fits = (net.seed + self._fits) % 2**63, self._fits + 1
+        # Where nobody looks on, several epochs go through one call of the compiled step: so no callback without need.
+        own = list(callbacks) if isinstance(callbacks, list | tuple) else [] if callbacks is None else [callbacks]
         try:
             found = net.fit(
                 arrays,
                 epochs=epochs,
                 batch_size=32 if batch_size is None else batch_size,
                 optimizer=self.optimizer.plan(self._no_decay()),
-                seed=seed,
                 shuffle=bool(shuffle),
                 validation_data=None if validation is None else (validation,),
                 validation_split=validation_split,
@@ -285,12 +284,7 @@ class Trainer:
                 metrics=self._asked(self._metrics, own_losses=True),
                 weighted_metrics=self._asked(self._weighted),
                 verbose=verbose,
-                callbacks=[
-                    bound,
-                    *([callbacks] if callable(callbacks) or not isinstance(callbacks, list | tuple) else callbacks),
-                ]
-                if callbacks is not None
-                else [bound],
+                callbacks=[bound, *own] if own else (),
                 initial_epoch=initial_epoch,
                 frozen=self._frozen(),
                 model=self,
