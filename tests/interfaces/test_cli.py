@@ -155,7 +155,6 @@ def test_no_epochs_leave_the_first_weights(capsys):
     assert Path("run/model.safetensors").exists()
 
 
-@pytest.mark.filterwarnings("ignore:the numbers of x are not scaled")
 def test_pixels_stay_as_they_are_where_asked(capsys):
     with pytest.warns(ChainruleWarning, match="not scaled"):
         call(capsys, "train", "mnist", "--hidden", 4, "--rows", 10, "--epochs", 0, "--no-scale", "--out", "run")
