@@ -20,7 +20,6 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import chainrule as cr
-from chainrule.errors import ChainruleWarning
 from chainrule.interfaces.cli import command_tree, language_asked, main
 from chainrule.interfaces.predict import parse_index
 
@@ -155,9 +154,10 @@ def test_no_epochs_leave_the_first_weights(capsys):
     assert Path("run/model.safetensors").exists()
 
 
+@pytest.mark.filterwarnings("always::chainrule.errors.ChainruleWarning")
 def test_pixels_stay_as_they_are_where_asked(capsys):
-    with pytest.warns(ChainruleWarning, match="not scaled"):
-        call(capsys, "train", "mnist", "--hidden", 4, "--rows", 10, "--epochs", 0, "--no-scale", "--out", "run")
+    _, _, err = call(capsys, "train", "mnist", "--hidden", 4, "--rows", 10, "--epochs", 0, "--no-scale", "--out", "run")
+    assert "the numbers of x are not scaled" in err
     assert "255" not in Path("run/network.formula").read_text()
 
 
