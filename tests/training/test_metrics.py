@@ -8,9 +8,10 @@ import pytest
 from chainrule.errors import FormulaError, SettingError
 from chainrule.formula.expr import Element
 from chainrule.library import METRICS
-from chainrule.training.metrics import direction, measures, rankings, target_kind
+from chainrule.training.metrics import direction, measures, rankings
 from chainrule.training.network import formula
 from chainrule.training.ranking import RANKINGS, class_scores, confusion_matrix, pr_auc, roc_auc
+from chainrule.training.targets import target_kind
 
 RANDOM = np.random.default_rng(5)
 X = RANDOM.normal(size=(60, 4))

@@ -43,7 +43,7 @@ from chainrule.formula.expr import (
 )
 from chainrule.formula.system import Equation, System, Tensor
 from chainrule.messages import say
-from chainrule.training.metrics import SAMPLE_ROWS, target_kind, target_of
+from chainrule.training.targets import SAMPLE_ROWS, target_kind, target_of
 
 if TYPE_CHECKING:
     from chainrule.program.instructions import Program

@@ -37,7 +37,6 @@ from chainrule.formula.expr import (
     compare,
     delta,
     divide,
-    elements,
     free_indices,
     fresh_name,
     index_names,
@@ -48,7 +47,6 @@ from chainrule.formula.expr import (
     replace_symbols,
     sum_over,
     symbols,
-    walk,
 )
 from chainrule.formula.expressions import RESERVED
 from chainrule.formula.parse import parse_expression
@@ -56,6 +54,7 @@ from chainrule.formula.system import System, Tensor
 from chainrule.library import METRICS, Metric, find
 from chainrule.messages import say
 from chainrule.training.ranking import RANKINGS, Ranking, find_ranking
+from chainrule.training.targets import Fit, target_kind, target_of
 from chainrule.training.vocabulary import vocabulary
 
 if TYPE_CHECKING:
@@ -63,7 +62,6 @@ if TYPE_CHECKING:
 
 One = str | Metric
 Asked = Sequence[One] | Mapping[str, "One | Sequence[One]"] | None
-SAMPLE_ROWS = 4096  # rows that say what kind of target this is: a float64 table of 10 classes is 0.3 MB
 # What a row of METRICS is written in.
 ROW_TENSORS = {
     "p": Tensor("p", "computed", ("n", "k")),
@@ -103,25 +101,6 @@ class Measure:
         scalars = {name: float(means[name]) for name in self.sums}
         found = float(evaluate(self.value, {}, scalars=scalars))
         return found if np.isfinite(found) or not np.isfinite(list(scalars.values())).all() else 0.0
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """An output, what it is to be, and what kind of numbers that is: one_hot, shares, zero_one or numbers."""
-
-    system: System
-    output: Tensor
-    target: Tensor
-    kind: str
-
-    @property
-    def own(self) -> tuple[str, ...]:
-        """The indices of the output but for the samples."""
-        return tuple(i for i in self.output.indices if i != self.system.samples)
-
-    @property
-    def classes(self) -> bool:
-        return self.target.role == "label" or self.kind in ("one_hot", "shares")
 
 
 class _Misfit(Exception):  # never leaves this file
@@ -196,7 +175,7 @@ def _row_named(name: str) -> str | None:
 # --- which output, which target ---------------------------------------------------------------------------------------
 
 
-def _each(system: System, asked: Asked, arrays: Mapping[str, Array]) -> Iterable[tuple[str, One, _Fit]]:
+def _each(system: System, asked: Asked, arrays: Mapping[str, Array]) -> Iterable[tuple[str, One, Fit]]:
     """(name in the logs, what is asked for, the output that it is about)."""
     if isinstance(asked, str | Metric):
         asked = (asked,)
@@ -234,50 +213,12 @@ def _output(system: System, name: str | None) -> Tensor:
     return system.tensors[name]
 
 
-def _fit(system: System, output: Tensor, arrays: Mapping[str, Array]) -> _Fit:
+def _fit(system: System, output: Tensor, arrays: Mapping[str, Array]) -> Fit:
     """Raises: SettingError where nothing says what the output is to be."""
     found = target_of(system, output)
     if found is None:
         raise SettingError(say("metrics.no_target", output=output.name))
-    return _Fit(system, output, found, "one_hot" if found.role == "label" else target_kind(arrays.get(found.name)))
-
-
-def target_of(system: System, output: Tensor) -> Tensor | None:
-    """The target or label that an output is compared with: of its shape, and of several that of the same equation."""
-    own = [i for i in output.indices if i != system.samples]
-    fitting = [
-        t
-        for t in system.of_role("label", "target")
-        if (t.role == "label" and own and t.classes == own[-1] and len(own) == 1)
-        or (t.role == "target" and t.indices == output.indices)
-    ]
-    if len(fitting) < 2:
-        return fitting[0] if fitting else None
-    made_of = system.depends_on(output.name) - {t.name for t in system.of_role("input", "parameter", "state")}
-    for near in ({output.name}, made_of):
-        best: tuple[int, Tensor] | None = None
-        for node in (n for e in system.equations for n in walk(e.value)):
-            named = [e.tensor for e in elements(node)]
-            both = [t for t in fitting if t.name in named]
-            if both and near & set(named) and (best is None or len(named) < best[0]):
-                best = len(named), both[0]  # the smallest part of a formula that has them both
-        if best is not None:
-            return best[1]
-    return fitting[0]
-
-
-def target_kind(target: Array | None) -> str:
-    """one_hot, shares (rows of probabilities), zero_one or numbers; a few thousand rows decide."""
-    if target is None:
-        return "numbers"
-    some = np.asarray(target[:SAMPLE_ROWS])
-    binary = bool(((some == 0) | (some == 1)).all())
-    if some.ndim < 2 or some.shape[-1] < 2:
-        return "zero_one" if binary else "numbers"
-    sums = some.sum(axis=-1)
-    if binary:
-        return "one_hot" if bool((sums == 1).all()) else "zero_one"
-    return "shares" if bool((some >= 0).all() and (np.abs(sums - 1) < 1e-4).all()) else "numbers"
+    return Fit(system, output, found, "one_hot" if found.role == "label" else target_kind(arrays.get(found.name)))
 
 
 # --- from a row to formulas of this network ---------------------------------------------------------------------------
@@ -296,7 +237,7 @@ def _default(system: System, arrays: Mapping[str, Array]) -> Measure | None:
     return _measure("accuracy", "accuracy", fit)
 
 
-def _measure(name: str, one: One, fit: _Fit) -> Measure | None:
+def _measure(name: str, one: One, fit: Fit) -> Measure | None:
     if isinstance(one, str):
         if find_ranking(one) is not None:
             return None
@@ -319,14 +260,14 @@ def _row(name: str) -> Metric:
         raise SettingError(say("metrics.unknown", reason=error, others=", ".join(RANKINGS))) from None
 
 
-def _suited(row: Metric, fit: _Fit) -> Metric:
+def _suited(row: Metric, fit: Fit) -> Metric:
     """Keras's rule: "accuracy" is that of classes, or of 0 and 1, as the targets are."""
     if row.name in ("accuracy", "label_accuracy") and fit.kind == "zero_one":
         return METRICS["binary_accuracy"]
     return row
 
 
-def _from_row(name: str, row: Metric, fit: _Fit) -> Measure:
+def _from_row(name: str, row: Metric, fit: Fit) -> Measure:
     """Raises: _Misfit."""
     by_class = "= 1" in row.target or "label" in row.target
     if fit.kind == "numbers" and (by_class or "threshold" in row.defaults):
@@ -353,7 +294,7 @@ def _with_values(name: str, row: Metric, adapt: _Adapter, better: str | None) ->
 class _Adapter:
     """An expression in p[k], t[k] and y in the tensors and indices of a network; the sums over k go over all of its."""
 
-    def __init__(self, fit: _Fit, *, by_class: bool, largest: bool = False):
+    def __init__(self, fit: Fit, *, by_class: bool, largest: bool = False):
         self.fit, self.samples, self.largest = fit, fit.system.samples, largest
         # Classes lie along the last index; over others, such as places in a text, their metrics are averaged.
         self.k = fit.own[-1:] if by_class else fit.own
@@ -438,7 +379,7 @@ class _Adapter:
         return names[0]
 
 
-def _from_formula(name: str, text: str, fit: _Fit) -> Measure:
+def _from_formula(name: str, text: str, fit: Fit) -> Measure:
     """A formula in the network's own names, or in p, t and k as the rows of METRICS.
 
     Raises: FormulaError where it reads in neither; SettingError where it is not one number a sample.
@@ -473,7 +414,7 @@ def _of_a_sample(name: str, expr: Expr, system: System) -> Expr:
     return expr
 
 
-def _does_not_fit(name: str, fit: _Fit) -> str:
+def _does_not_fit(name: str, fit: Fit) -> str:
     fitting = [row for row in SUGGESTED[fit.kind] if row in METRICS or row in RANKINGS]
     key = {"numbers": "numbers", "zero_one": "zero_one"}.get(fit.kind, "classes")
     kind = say(f"metrics.kind_{key}")
