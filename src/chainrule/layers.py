@@ -5,10 +5,6 @@ from chainrule.interfaces.keras.graph import Layer
 from chainrule.interfaces.keras.layers import (
     ELU,
     Activation,
-    Add,
-    Average,
-    BatchNormalization,
-    Concatenate,
     Dense,
     Dropout,
     Embedding,
@@ -22,20 +18,21 @@ from chainrule.interfaces.keras.layers import (
     Identity,
     InputLayer,
     Lambda,
-    LayerNormalization,
     LeakyReLU,
-    Maximum,
-    Minimum,
-    Multiply,
-    Normalization,
     PReLU,
     ReLU,
     Rescaling,
     Reshape,
-    RMSNormalization,
     Softmax,
+)
+from chainrule.interfaces.keras.merging import (
+    Add,
+    Average,
+    Concatenate,
+    Maximum,
+    Minimum,
+    Multiply,
     Subtract,
-    UnitNormalization,
     add,
     average,
     concatenate,
@@ -45,6 +42,13 @@ from chainrule.interfaces.keras.layers import (
     subtract,
 )
 from chainrule.interfaces.keras.models import Input
+from chainrule.interfaces.keras.normalizing import (
+    BatchNormalization,
+    LayerNormalization,
+    Normalization,
+    RMSNormalization,
+    UnitNormalization,
+)
 
 __all__ = [
     "ELU",

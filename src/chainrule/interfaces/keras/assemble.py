@@ -13,7 +13,9 @@ from chainrule.errors import SettingError
 from chainrule.formula.expressions import RESERVED
 from chainrule.interfaces.keras.formula_layer import Formula
 from chainrule.interfaces.keras.graph import KerasTensor, Layer, Node
-from chainrule.interfaces.keras.layers import Concatenate, Embedding, RowLayer
+from chainrule.interfaces.keras.layers import Embedding
+from chainrule.interfaces.keras.merging import Concatenate
+from chainrule.interfaces.keras.row_layer import RowLayer
 from chainrule.interfaces.keras.views import Axis, Block, Group, Signal, names_of, regroup, sizes_of
 from chainrule.interfaces.keras.writer import Form, Placed, Weight, Writer
 from chainrule.library.layers import LAYERS

@@ -36,10 +36,10 @@ class KerasTensor:
         return f"<KerasTensor shape={self.shape}, dtype={self.dtype}, name={self.name}>"
 
     def _with(self, other: object, kind: str, scale: float = 1.0, offset: float = 0.0) -> Any:
-        from chainrule.interfaces.keras import layers
+        from chainrule.interfaces.keras import layers, merging
 
         if isinstance(other, KerasTensor):
-            return getattr(layers, kind)()([self, other])
+            return getattr(merging, kind)()([self, other])
         if isinstance(other, int | float | np.number):
             return layers.Rescaling(scale, offset)(self)
         return NotImplemented

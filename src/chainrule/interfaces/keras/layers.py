@@ -13,7 +13,7 @@ A layer of one's own is `Formula`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,37 +22,9 @@ from chainrule.errors import SettingError
 from chainrule.interfaces.keras import activations, constraints, initializers, regularizers
 from chainrule.interfaces.keras.config import refuse
 from chainrule.interfaces.keras.graph import Layer, shape_of
-from chainrule.interfaces.keras.writer import Form, with_activation
-from chainrule.library.layers import LAYERS
+from chainrule.interfaces.keras.row_layer import RowLayer, Shapes, difference, last_axis, share, whole_number
+from chainrule.interfaces.keras.writer import Form
 from chainrule.messages import say
-
-Shapes = Sequence[tuple[int, ...]]
-
-
-class RowLayer(Layer):
-    """A layer that is a row of the library. `settings` are its options and numbers, `weights_of` its weights' rules."""
-
-    row = ""
-    settings: Mapping[str, object] = {}
-    keras_names: Mapping[str, str] = {}  # of the row's weights: W is the kernel
-    initials: Mapping[str, Any] = {}
-    penalties: Mapping[str, Any] = {}
-    limits: Mapping[str, Any] = {}
-    activation: activations.Activation | None = None
-
-    def form(self, shapes: Shapes) -> Form | None:
-        row = LAYERS[self.row]
-        text = row.text(self.settings)
-        if self.activation is not None:
-            text = "\n".join([*self.activation.lines(), with_activation(text, self.activation.apply)])
-        return Form(text, row.input, row.output, row.letters, row.join)
-
-    def new_indices(self, shapes: Shapes) -> dict[str, tuple[int, str]]:
-        """The indices that the layer makes: their size and letter."""
-        return {}
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return tuple(input_shape)
 
 
 class Dense(RowLayer):
@@ -84,7 +56,7 @@ class Dense(RowLayer):
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         not_here = {"lora_rank": lora_rank, "lora_alpha": lora_alpha, "quantization_config": quantization_config}
         refuse("Dense", dict.fromkeys(not_here), not_here)
-        self.units = _whole("units", units)
+        self.units = whole_number("units", units)
         self.activation = activations.get(activation)
         self.settings = {"use_bias": bool(use_bias)}
         self.initials = {"W": initializers.get(kernel_initializer), "b": initializers.get(bias_initializer)}
@@ -120,7 +92,7 @@ class Softmax(Activation):
     """softmax along the last axis."""
 
     def __init__(self, axis: int = -1, **kwargs: Any):
-        _last_axis("Softmax", axis)
+        last_axis("Softmax", axis)
         super().__init__("softmax", **kwargs)
 
 
@@ -182,8 +154,8 @@ class Dropout(RowLayer):
     def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         refuse("Dropout", {"noise_shape": None}, {"noise_shape": noise_shape})
-        self.rate = _share("rate", rate)
-        self.settings = {"keep": _difference(1.0, self.rate)}
+        self.rate = share("rate", rate)
+        self.settings = {"keep": difference(1.0, self.rate)}
 
     def form(self, shapes: Shapes) -> Form | None:
         return super().form(shapes) if self.rate else None
@@ -209,140 +181,11 @@ class GaussianDropout(RowLayer):
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
-        self.rate = _share("rate", rate)
+        self.rate = share("rate", rate)
         self.settings = {"stddev": math.sqrt(self.rate / (1 - self.rate))}
 
     def form(self, shapes: Shapes) -> Form | None:
         return super().form(shapes) if self.rate else None
-
-
-class BatchNormalization(RowLayer):
-    """Each unit minus its mean over the batch, over its standard deviation; moving averages of both when predicting.
-
-    With trainable=False it uses the moving averages in training too, as in Keras.
-    """
-
-    keras_names = {"gamma": "gamma", "beta": "beta", "mu_avg": "moving_mean", "var_avg": "moving_variance"}
-
-    def __init__(
-        self,
-        axis: int = -1,
-        momentum: float = 0.99,
-        epsilon: float = 0.001,
-        center: bool = True,
-        scale: bool = True,
-        beta_initializer: Any = "zeros",
-        gamma_initializer: Any = "ones",
-        moving_mean_initializer: Any = "zeros",
-        moving_variance_initializer: Any = "ones",
-        beta_regularizer: Any = None,
-        gamma_regularizer: Any = None,
-        beta_constraint: Any = None,
-        gamma_constraint: Any = None,
-        renorm: bool = False,
-        renorm_clipping: Any = None,
-        renorm_momentum: float = 0.99,
-        synchronized: bool = False,
-        **kwargs: Any,
-    ):
-        super().__init__(**kwargs)
-        _last_axis("BatchNormalization", axis)
-        refuse(
-            "BatchNormalization",
-            {"renorm": False, "synchronized": False},
-            {"renorm": renorm, "synchronized": synchronized},
-        )
-        self.settings = {"momentum": float(momentum), "epsilon": float(epsilon), "center": center, "scale": scale}
-        self.initials = {
-            "beta": initializers.get(beta_initializer),
-            "gamma": initializers.get(gamma_initializer),
-            "mu_avg": initializers.get(moving_mean_initializer),
-            "var_avg": initializers.get(moving_variance_initializer),
-        }
-        self.penalties = {"beta": regularizers.get(beta_regularizer), "gamma": regularizers.get(gamma_regularizer)}
-        self.limits = {"beta": constraints.get(beta_constraint), "gamma": constraints.get(gamma_constraint)}
-
-    @property
-    def row(self) -> str:  # type: ignore[override]  # which of two rows depends on whether it is frozen
-        return "batch_normalization" if self.trainable else "frozen_batch_normalization"
-
-
-class LayerNormalization(RowLayer):
-    """Each sample minus its mean along the last axis, over its standard deviation there."""
-
-    row = "layer_normalization"
-    keras_names = {"gamma": "gamma", "beta": "beta"}
-
-    def __init__(
-        self,
-        axis: int = -1,
-        epsilon: float = 0.001,
-        center: bool = True,
-        scale: bool = True,
-        beta_initializer: Any = "zeros",
-        gamma_initializer: Any = "ones",
-        beta_regularizer: Any = None,
-        gamma_regularizer: Any = None,
-        beta_constraint: Any = None,
-        gamma_constraint: Any = None,
-        **kwargs: Any,
-    ):
-        super().__init__(**kwargs)
-        _last_axis("LayerNormalization", axis)
-        self.settings = {"epsilon": float(epsilon), "center": center, "scale": scale}
-        self.initials = {"beta": initializers.get(beta_initializer), "gamma": initializers.get(gamma_initializer)}
-        self.penalties = {"beta": regularizers.get(beta_regularizer), "gamma": regularizers.get(gamma_regularizer)}
-        self.limits = {"beta": constraints.get(beta_constraint), "gamma": constraints.get(gamma_constraint)}
-
-
-class RMSNormalization(RowLayer):
-    """Each sample over the root of its mean square along the last axis."""
-
-    row = "rms_normalization"
-    keras_names = {"gamma": "scale"}
-
-    def __init__(self, axis: int = -1, epsilon: float = 1e-6, **kwargs: Any):
-        super().__init__(**kwargs)
-        _last_axis("RMSNormalization", axis)
-        self.settings = {"epsilon": float(epsilon)}
-        self.initials = {"gamma": initializers.get("ones")}
-
-
-class UnitNormalization(RowLayer):
-    """Each sample over its length along the last axis."""
-
-    row = "unit_normalization"
-
-    def __init__(self, axis: int = -1, **kwargs: Any):
-        super().__init__(**kwargs)
-        _last_axis("UnitNormalization", axis)
-
-
-class Normalization(RowLayer):
-    """Minus a mean, over a standard deviation: given, or taken from data by `adapt`."""
-
-    row = "normalization"
-    keras_names = {"center": "mean", "spread": "variance"}
-
-    def __init__(
-        self, axis: int | None = -1, mean: Any = None, variance: Any = None, invert: bool = False, **kwargs: Any
-    ):
-        super().__init__(**kwargs)
-        _last_axis("Normalization", axis)
-        refuse("Normalization", {"invert": False}, {"invert": invert})
-        self.given = {
-            name: np.asarray(value, dtype=np.float64)
-            for name, value in (("center", mean), ("spread", variance))
-            if value is not None
-        }
-
-    def adapt(self, data: Any, batch_size: int | None = None, steps: int | None = None) -> None:
-        """Take mean and variance from data: over all axes but the last."""
-        array = np.asarray(data, dtype=np.float64)
-        axes = tuple(range(array.ndim - 1)) if array.ndim > 1 else (0,)
-        self.given = {"center": array.mean(axis=axes), "spread": array.var(axis=axes)}
-        for role, variable in self.variables.items():
-            variable.set(np.broadcast_to(self.given[role], variable.shape), self.name)
 
 
 class Rescaling(RowLayer):
@@ -392,7 +235,7 @@ class Embedding(RowLayer):
         super().__init__(**kwargs)
         not_here = {"mask_zero": mask_zero, "lora_rank": lora_rank, "quantization_config": quantization_config}
         refuse("Embedding", {"mask_zero": False, "lora_rank": None, "quantization_config": None}, not_here)
-        self.input_dim, self.output_dim = _whole("input_dim", input_dim), _whole("output_dim", output_dim)
+        self.input_dim, self.output_dim = whole_number("input_dim", input_dim), whole_number("output_dim", output_dim)
         self.initials = {"T": initializers.get(embeddings_initializer)}
         self.penalties = {"T": regularizers.get(embeddings_regularizer)}
         self.limits = {"T": constraints.get(embeddings_constraint)}
@@ -483,96 +326,6 @@ GlobalAvgPool1D = GlobalAveragePooling1D
 GlobalMaxPool1D = GlobalMaxPooling1D
 
 
-class _Merge(RowLayer):
-    """Several inputs of one shape, entry by entry."""
-
-    takes_several = True
-
-    def __init__(self, **kwargs: Any):
-        super().__init__(**kwargs)
-
-    def check(self, shapes: Shapes) -> None:
-        if len(shapes) < 2:
-            raise SettingError(say("keras.several_inputs", layer=self.name))
-        for shape in shapes[1:]:
-            if shape != shapes[0]:
-                raise SettingError(say("keras.unlike_shapes", layer=self.name, first=shapes[0], second=shape))
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return tuple(input_shape[0])
-
-
-class Add(_Merge):
-    """The sum."""
-
-    row = "add"
-
-
-class Subtract(_Merge):
-    """The difference of two."""
-
-    row = "subtract"
-
-    def check(self, shapes: Shapes) -> None:
-        super().check(shapes)
-        if len(shapes) != 2:
-            raise SettingError(say("keras.two_inputs", layer=self.name, came=len(shapes)))
-
-
-class Multiply(_Merge):
-    """The product."""
-
-    row = "multiply"
-
-
-class Average(_Merge):
-    """The mean."""
-
-    row = "average"
-
-    def form(self, shapes: Shapes) -> Form | None:
-        self.settings = {"count": max(len(shapes), 2)}
-        return super().form(shapes)
-
-
-class Maximum(_Merge):
-    """The largest."""
-
-    row = "maximum"
-
-
-class Minimum(_Merge):
-    """The smallest."""
-
-    row = "minimum"
-
-
-class Concatenate(Layer):
-    """One behind another along the last axis: a list of blocks, no copy. A Dense layer behind it sums over each."""
-
-    takes_several = True
-
-    def __init__(self, axis: int = -1, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.axis = axis
-
-    def check(self, shapes: Shapes) -> None:
-        if len(shapes) < 2:
-            raise SettingError(say("keras.several_inputs", layer=self.name))
-        rank = len(shapes[0])
-        if self.axis not in (-1, rank) or not rank:
-            _last_axis("Concatenate", self.axis)
-        for shape in shapes[1:]:
-            if shape[:-1] != shapes[0][:-1]:
-                raise SettingError(say("keras.unlike_shapes", layer=self.name, first=shapes[0], second=shape))
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return (*input_shape[0][:-1], sum(s[-1] for s in input_shape))
-
-    def form(self, shapes: Shapes) -> None:
-        return None
-
-
 class InputLayer(Layer):
     """An input, as the first layer of a Sequential."""
 
@@ -615,60 +368,3 @@ class Lambda(Layer):
         self, function: Any = None, output_shape: Any = None, mask: Any = None, arguments: Any = None, **kwargs: Any
     ):
         raise SettingError(say("keras.no_lambda"))
-
-
-def concatenate(inputs: Sequence[Any], axis: int = -1, **kwargs: Any) -> Any:
-    """Concatenate(axis)(inputs)"""
-    return Concatenate(axis=axis, **kwargs)(inputs)
-
-
-def add(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """Add()(inputs)"""
-    return Add(**kwargs)(inputs)
-
-
-def subtract(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """Subtract()(inputs)"""
-    return Subtract(**kwargs)(inputs)
-
-
-def multiply(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """Multiply()(inputs)"""
-    return Multiply(**kwargs)(inputs)
-
-
-def average(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """Average()(inputs)"""
-    return Average(**kwargs)(inputs)
-
-
-def maximum(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """Maximum()(inputs)"""
-    return Maximum(**kwargs)(inputs)
-
-
-def minimum(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """Minimum()(inputs)"""
-    return Minimum(**kwargs)(inputs)
-
-
-def _whole(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise SettingError(say("training.whole_number", name=name, came=value, low=1, high="∞"))
-    return int(value)
-
-
-def _share(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-        raise SettingError(say("training.option_range", name=name, came=value, low=0, high="<1"))
-    return float(value)
-
-
-def _difference(high: float, low: float) -> float:
-    """1 - 0.9 as a person writes it: 0.1."""
-    return float(f"{high - low:.12g}")
-
-
-def _last_axis(layer: str, axis: Any) -> None:
-    if axis != -1:
-        raise SettingError(say("keras.option_not_here", layer=layer, name="axis", came=axis, default=-1))

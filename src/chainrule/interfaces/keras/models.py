@@ -31,7 +31,8 @@ from chainrule.errors import SettingError
 from chainrule.interfaces.keras.assemble import Assembled, assemble
 from chainrule.interfaces.keras.config import auto_name, floatx, next_seed
 from chainrule.interfaces.keras.graph import KerasTensor, Layer, Variable, flat, nodes_before, shape_of
-from chainrule.interfaces.keras.layers import InputLayer, RowLayer
+from chainrule.interfaces.keras.layers import InputLayer
+from chainrule.interfaces.keras.row_layer import RowLayer
 from chainrule.interfaces.keras.trainer import Trainer
 from chainrule.messages import say
 

@@ -17,7 +17,9 @@ from chainrule.interfaces.keras import (
     initializers,
     layers,
     losses,
+    merging,
     metrics,
+    normalizing,
     optimizers,
     regularizers,
     schedules,
@@ -30,11 +32,13 @@ from chainrule.messages import say
 
 FOREIGN = (".keras", ".h5", ".hdf5", ".pb")
 MAX_LAYERS = 10_000
+ABSTRACT = ("Layer", "RowLayer", "Lambda")
 LAYERS: Mapping[str, type[Layer]] = {
     **{
         name: kind
-        for name, kind in vars(layers).items()
-        if isinstance(kind, type) and issubclass(kind, Layer) and not name.startswith("_")
+        for module in (layers, normalizing, merging)
+        for name, kind in vars(module).items()
+        if isinstance(kind, type) and issubclass(kind, Layer) and name not in ABSTRACT and not name.startswith("_")
     },
     "Formula": Formula,
 }

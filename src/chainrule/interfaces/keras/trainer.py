@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import numpy as np
 from chainrule.errors import DataError, SettingError
 from chainrule.interfaces.keras import losses, metrics, optimizers
 from chainrule.interfaces.keras.config import refuse
+from chainrule.interfaces.keras.given import by_output, check_early, in_order, log_name, refuse_generators, shaped
 from chainrule.interfaces.keras.graph import flat
 from chainrule.interfaces.keras.losses import Loss, Spot
 from chainrule.library.layers import written
@@ -125,7 +125,7 @@ class Trainer:
         self._network = None
         self._others = {}
         self._metrics, self._weighted = metrics, weighted_metrics
-        _check_early(loss, loss_weights, metrics, weighted_metrics)
+        check_early(loss, loss_weights, metrics, weighted_metrics)
 
     def _settle(self) -> None:
         """Losses and metrics to their outputs: what needs the model to be built."""
@@ -133,8 +133,8 @@ class Trainer:
             return
         names = [result.layer for result in self._assembled().outputs]
         loss = self._compiled_with["loss"]
-        self._losses = [losses.get(one) for one in _by_output(loss, names, "loss", alone=True)]
-        shares = _by_output(self._compiled_with["loss_weights"], names, "loss_weights", alone=False)
+        self._losses = [losses.get(one) for one in by_output(loss, names, "loss", alone=True)]
+        shares = by_output(self._compiled_with["loss_weights"], names, "loss_weights", alone=False)
         self._shares = [1.0 if s is None else s for s in shares]
         self._checked = True
 
@@ -195,8 +195,8 @@ class Trainer:
         """Keras's x and y as arrays by the formulas' names. Raises: DataError."""
         self._ready(x)
         parts = self._assembled()
-        given = _in_order(x, [g.name for g in parts.inputs], [t.name for t in self.inputs], "x")  # type: ignore[attr-defined]
-        arrays = {g.name: _shaped(a, g.shape, g.sizes, g.name) for g, a in zip(parts.inputs, given, strict=True)}
+        given = in_order(x, [g.name for g in parts.inputs], [t.name for t in self.inputs], "x")  # type: ignore[attr-defined]
+        arrays = {g.name: shaped(a, g.shape, g.sizes, g.name) for g, a in zip(parts.inputs, given, strict=True)}
         if y is None or not targets:
             return arrays
         self._settle()
@@ -207,7 +207,7 @@ class Trainer:
         ]
         names = [spot.target for _, spot, _ in wanted]
         for (loss, spot, result), value in zip(
-            wanted, _in_order(y, names, [r.layer for *_, r in wanted], "y"), strict=True
+            wanted, in_order(y, names, [r.layer for *_, r in wanted], "y"), strict=True
         ):
             arrays[spot.target] = self._target(loss, spot, result, value)
         return arrays
@@ -219,7 +219,7 @@ class Trainer:
             return array.reshape(-1) if array.ndim == 2 and array.shape[1] == 1 else array
         width = int(np.prod(result.shape)) if result.shape else 1
         column = array.ndim == 2 and array.shape[1] == 1
-        if width > 1 and len(result.shape) == 1 and (array.ndim == 1 or column) and "= 1" in loss.target:
+        if width > 1 and len(result.shape) == 1 and (array.ndim == 1 or column) and "sum[k](t[k]) = 1" in loss.target:
             if not self.noted:
                 print(say("keras.class_numbers", loss=loss.name, classes=width), file=sys.stderr)
                 self.noted = True
@@ -227,7 +227,7 @@ class Trainer:
         if width > 1 and array.ndim == 1 and len(result.shape) == 1 and array.dtype.kind in "iub":
             came, wanted = array.shape, (None, *result.shape)
             raise DataError(say("keras.target_shape", output=result.layer, came=came, wanted=wanted))
-        return _shaped(loss.prepare(array), result.shape, result.sizes, result.layer)
+        return shaped(loss.prepare(array), result.shape, result.sizes, result.layer)
 
     # fit
 
@@ -325,7 +325,7 @@ class Trainer:
         """Metrics as the training takes them: a list, or lists by output with the loss of each."""
         parts = self._assembled()
         names = [result.layer for result in parts.outputs]
-        lists = _by_output(wanted, names, "metrics", alone=True, lists=True)
+        lists = by_output(wanted, names, "metrics", alone=True, lists=True)
         if len(names) == 1:
             return [metrics.get(one).asked for one in flat(lists[0] or [])]
         found: dict[str, list[Any]] = {}
@@ -403,10 +403,10 @@ class Trainer:
         """The names of what evaluate returns."""
         asked = self._asked(self._metrics, own_losses=True)
         if isinstance(asked, dict):
-            found = [f"{n}_{_name(m)}" for n, some in asked.items() for m in some]
+            found = [f"{n}_{log_name(m)}" for n, some in asked.items() for m in some]
             own = [f"{n}_loss" for n in asked]  # Keras: the losses first
             return ["loss", *(n for n in found if n in own), *(n for n in found if n not in own)]
-        return ["loss", *(_name(m) for m in asked)]
+        return ["loss", *(log_name(m) for m in asked)]
 
     def predict(
         self,
@@ -472,79 +472,3 @@ class Trainer:
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """evaluate, of one batch."""
         return self.evaluate(x, y, sample_weight=sample_weight, verbose=0, return_dict=return_dict)
-
-
-def _name(asked: Any) -> str:
-    return asked.split("=")[0].strip() if isinstance(asked, str) else str(asked.name)
-
-
-def _check_early(loss: Any, shares: Any, *wanted: Any) -> None:
-    """What is wrong is told at compile, not at fit."""
-    for one in flat(shares) if shares is not None else ():
-        if isinstance(one, bool) or not isinstance(one, int | float | np.number):
-            raise SettingError(say("keras.loss_weights", came=one))
-    for one in flat(loss) if loss is not None else ():
-        losses.get(one)
-    for some in wanted:
-        for one in flat(some) if some is not None else ():
-            if one is not None:
-                metrics.get(one)
-
-
-def _by_output(given: Any, names: Sequence[str], what: str, *, alone: bool, lists: bool = False) -> list[Any]:
-    """What is given for each output: one thing for all, a list in their order, or a dictionary by name."""
-    if given is None:
-        return [None] * len(names)
-    if isinstance(given, Mapping) and not {"class_name", "config"} <= set(given):
-        for name in given:
-            if name not in names:
-                raise SettingError(say("keras.no_output", what=what, name=name, known=", ".join(names)))
-        return [given.get(name) for name in names]
-    if isinstance(given, list | tuple):
-        nested = lists and any(isinstance(one, list | tuple) for one in given)
-        if lists and len(names) == 1:
-            return [list(given)]
-        if lists and not nested and len(given) != len(names):
-            return [list(given) for _ in names]
-        if len(given) != len(names):
-            raise SettingError(say("keras.per_output", what=what, came=len(given), wanted=len(names)))
-        return list(given)
-    return [given] * len(names)
-
-
-def _in_order(given: Any, names: Sequence[str], keras_names: Sequence[str], what: str) -> list[Any]:
-    """Arrays in the order of inputs or outputs: from one array, a list, or a dictionary by name. Raises: DataError."""
-    if isinstance(given, Mapping):
-        found = []
-        for own, keras in zip(names, keras_names, strict=True):
-            if keras not in given and own not in given:
-                raise DataError(say("keras.missing_array", what=what, name=keras, came=", ".join(map(str, given))))
-            found.append(given[keras] if keras in given else given[own])
-        return found
-    if len(names) == 1:
-        single = (
-            isinstance(given, list | tuple) and len(given) == 1 and hasattr(given[0], "shape") and np.ndim(given[0]) > 1
-        )
-        return [given[0] if single else given]
-    if not isinstance(given, list | tuple) or len(given) != len(names):
-        came = len(given) if isinstance(given, list | tuple) else 1
-        raise DataError(say("keras.array_count", what=what, came=came, wanted=len(names)))
-    return list(given)
-
-
-def _shaped(value: Any, shape: tuple[int, ...], sizes: tuple[int, ...], name: str) -> Any:
-    """Rows of Keras's shape under the indices of the formulas: another view. Raises: DataError."""
-    if hasattr(value, "tocsr"):
-        return value
-    array = value if isinstance(value, np.ndarray) else np.asarray(value)
-    if array.shape[1:] == sizes and array.ndim:
-        return array
-    if array.ndim and len(array) and array.size == len(array) * math.prod(sizes):
-        return array.reshape(len(array), *sizes)
-    raise DataError(say("keras.input_shape", name=name, came=array.shape, wanted=(None, *shape)))
-
-
-def refuse_generators(x: Any) -> None:
-    """Data come as arrays. Raises: SettingError for generators and data sets, which come in pieces."""
-    if x is None or (hasattr(x, "__next__") or (hasattr(x, "__iter__") and not hasattr(x, "__len__"))):
-        raise SettingError(say("keras.generator", came=type(x).__name__))
