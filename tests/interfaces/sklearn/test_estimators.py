@@ -267,7 +267,7 @@ def test_wrong_data_are_one_line():
         MLPRegressor(solver="sgd", learning_rate_init=1e6, random_state=0).fit(X, y)
     with pytest.raises(DataError, match="counts"):
         MLPRegressor(loss="poisson").fit(X, -y)
-    with pytest.raises(ValueError, match="(?i)sample weights"):
+    with pytest.raises(ValueError, match=r"(?i)sample weights"):
         MLPRegressor().fit(X, y, np.zeros(len(y)))
     with pytest.raises(DataError, match="classes must be passed"):
         MLPClassifier().partial_fit(*WINE)

@@ -7,6 +7,7 @@ is for gaps and for what the training never saw, or saw once. Dates: days, and t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -77,7 +78,7 @@ class Columns:
                 handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-1, dtype=np.float64
             )
             self.encoder.fit(_without_rare(levels))
-            self.sizes = tuple(1 + len([v for v in c if v is not None]) for c in self.encoder.categories_)
+            self.sizes = tuple(1 + len([v for v in c if not _is_gap(v)]) for c in self.encoder.categories_)
         return self
 
     def transform(self, X: Any) -> Table:
@@ -112,7 +113,7 @@ class Columns:
         return np.column_stack(found) if found else np.zeros((rows, 0))
 
     def _levels(self, columns: Sequence[Array]) -> Array:
-        """The columns of categories as words, None for gaps: (N, C)."""
+        """The columns of categories as words, NaN for gaps, as OrdinalEncoder wants them: (N, C)."""
         found = [_as_words(c) for c, kind in zip(columns, self.kinds, strict=True) if kind == "categories"]
         rows = len(columns[0]) if columns else 0
         return np.column_stack(found) if found else np.zeros((rows, 0), dtype=object)
@@ -177,7 +178,7 @@ def _as_floats(column: Array) -> Array:
 
 
 def _as_words(column: Array) -> Array:
-    return np.array([None if _is_gap(v) else str(v) for v in column.tolist()], dtype=object)
+    return np.array([np.nan if _is_gap(v) else str(v) for v in column.tolist()], dtype=object)
 
 
 def _as_seconds(column: Array) -> Array:
@@ -205,7 +206,6 @@ def _without_rare(levels: Array) -> Array:
     """Categories of fewer rows than RARE as gaps: they teach the row of the unknown."""
     kept = levels.copy()
     for column in kept.T:
-        words, counts = np.unique([v for v in column.tolist() if v is not None], return_counts=True)
-        rare = set(words[counts < RARE].tolist())
-        column[:] = [None if v in rare else v for v in column.tolist()]
+        counts = Counter(v for v in column.tolist() if not _is_gap(v))
+        column[:] = [np.nan if counts[v] < RARE else v for v in column.tolist()]
     return kept

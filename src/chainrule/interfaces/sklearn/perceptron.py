@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -130,8 +129,6 @@ class Perceptron(BaseEstimator):  # type: ignore[misc]
             self.validation_scores_, self.best_validation_score_, self.best_loss_ = [], -np.inf, None
         rows, judges = self._split(settings, rows, validation_data, random)
         network = self._network
-        if settings.n_threads is None and multiprocessing.parent_process() is not None:
-            settings = replace(settings, n_threads=1)  # joblib's workers share the cores already
         data = Data(for_engine(rows.inputs, self.dtype), self._named(rows, self.dtype), len(rows.targets))
         course = self._course(settings, once=once, first=first)
         if not once or not hasattr(self, "_optimizer_states"):

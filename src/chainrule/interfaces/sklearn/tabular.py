@@ -25,6 +25,7 @@ from chainrule.formula.parse import parse_expression
 from chainrule.interfaces.sklearn.columns import Columns, Table, as_columns
 from chainrule.interfaces.sklearn.prepared import Prepared, Setting, prepared
 from chainrule.interfaces.sklearn.settings import hidden_sizes
+from chainrule.interfaces.sklearn.solvers import threads_for
 from chainrule.messages import say
 from chainrule.training.loop import Plan
 from chainrule.training.network import Network
@@ -178,7 +179,8 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
         rows = len(data["t"])
         batch = min(self.batch_size, rows)
         count = -(-rows // batch)
-        runner = text.runner(network, _program(text, members), data, Plan(threads=self.n_threads, seed=seed))
+        threads = threads_for(self.n_threads, 3 * batch * sum(w.size for w in network.kept.values()))
+        runner = text.runner(network, _program(text, members), data, Plan(threads=threads, seed=seed))
         held = np.array([max(1, (data[f"s{m + 1}"] == 0).sum()) for m in range(members)]) / rows
         best = _Best(np.full(members, np.inf), np.zeros(members))
         random = np.random.default_rng(seed)

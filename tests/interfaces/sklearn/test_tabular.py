@@ -1,0 +1,124 @@
+"""Tables as they are: columns of every kind, ensembles, and what must not depend on anything."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_wine
+
+from chainrule.errors import DataError, SettingError
+from chainrule.interfaces.sklearn.columns import Columns, kind_of
+from chainrule.sklearn import TabularClassifier, TabularRegressor
+
+QUICK = {"n_members": 2, "max_iter": 40, "hidden_layer_sizes": (16, 8), "random_state": 0}
+
+
+def frame(rows=160):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "size": rng.normal(50, 20, rows),
+            "colour": pd.Categorical(rng.choice(["red", "green", "blue"], rows)),
+            "town": rng.choice(["Aa", "Bb", "Cc", "Dd"], rows),
+            "since": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 2000, rows), unit="D"),
+            "new": rng.choice([True, False], rows),
+        }
+    )
+    for n, name in enumerate(["size", "colour", "town", "since"]):
+        table.loc[n::19, name] = None
+    y = (table["size"].fillna(50) > 50).astype(int) + 2 * (table["colour"] == "red").astype(int)
+    return table, y.to_numpy()
+
+
+def test_a_frame_of_every_kind_and_names_of_classes():
+    X, y = frame()
+    names = np.array(["a", "b", "c", "d"])[y]
+    model = TabularClassifier(**{**QUICK, "max_iter": 150}).fit(X, names)
+    assert model.columns_.kinds == ["numbers", "categories", "categories", "dates", "numbers"]
+    assert list(model.feature_names_in_) == list(X.columns)
+    assert model.score(X, names) > 0.85
+    probabilities = model.predict_proba(X)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    assert set(model.predict(X)) <= set(names)
+    # What was never seen and what is missing share a row of the embedding.
+    new, gap = X.head(3).copy(), X.head(3).copy()
+    new["town"], gap["town"] = "Zz", None
+    np.testing.assert_array_equal(model.predict_proba(new), model.predict_proba(gap))
+
+
+def test_the_same_seed_the_same_bits():
+    X, y = frame()
+    one = TabularClassifier(**QUICK).fit(X, y)
+    two = TabularClassifier(**QUICK, n_threads=2).fit(X, y)
+    np.testing.assert_array_equal(one.predict_proba(X), two.predict_proba(X))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(one)).predict_proba(X), one.predict_proba(X))
+    assert clone(one).get_params() == one.get_params()
+
+
+def test_rows_of_objects_are_the_frame():
+    X, y = frame()
+    plain = X.drop(columns="since").astype(object)
+    named, numbered = TabularClassifier(**QUICK).fit(plain, y), TabularClassifier(**QUICK).fit(plain.to_numpy(), y)
+    np.testing.assert_array_equal(named.predict_proba(plain), numbered.predict_proba(plain.to_numpy()))
+
+
+def test_numbers_with_a_known_rule():
+    """An effect of a category that no number tells: the mean of each is what the squared error wants."""
+    words = np.array(["low", "high"] * 100, dtype=object)[:, None]
+    y = np.where(words[:, 0] == "high", 30.0, 10.0)
+    model = TabularRegressor(**{**QUICK, "max_iter": 150, "dropout": 0.0}).fit(words, y)
+    np.testing.assert_allclose(model.predict([["low"], ["high"]]), [10, 30], atol=1.0)
+    several = TabularRegressor(**QUICK).fit(words, np.stack([y, -y], axis=1))
+    assert several.predict(words).shape == (200, 2)
+
+
+def test_the_targets_of_rows_of_weight_zero_do_not_matter():
+    X, y = load_wine(return_X_y=True)
+    weights = np.arange(len(y)) % 4
+    other = np.where(weights == 0, np.roll(y, 1), y)
+    assert not np.array_equal(other, y)
+    one, two = (TabularClassifier(**QUICK).fit(X, targets, weights) for targets in (y, other))
+    np.testing.assert_array_equal(one.predict_proba(X), two.predict_proba(X))
+
+
+def test_members_keep_their_best_epochs():
+    X, y = load_wine(return_X_y=True)
+    model = TabularClassifier(**QUICK).fit(X, y)
+    assert model.n_members_ == len(model.best_epochs_) == 2
+    assert (model.best_epochs_ <= model.n_iter_).all()
+    assert model.network_.predict(model._inputs(model.columns_.transform(X))).shape == (len(y), 3)
+
+
+def test_kinds_of_columns():
+    def column(*values):
+        return np.array(values, dtype=object)
+
+    assert kind_of(column(1, None, 2.5), "a") == "numbers"
+    assert kind_of(column("x", float("nan")), "a") == "categories"
+    assert kind_of(np.array(["2020-01-01", "NaT"], dtype="datetime64[D]"), "a") == "dates"
+    with pytest.raises(DataError, match="column a holds dict"):
+        kind_of(column({}, {}), "a")
+
+
+def test_scaling_and_gaps():
+    table = np.array([[1.0, 7], [2, 7], [3, 7], [1000, 7], [np.nan, 7]])
+    numbers = Columns().fit(table).transform(table).numbers
+    assert numbers.shape == (5, 3)  # a column says where the gap was
+    assert np.isfinite(numbers).all() and numbers[:, 0].max() < 3
+    assert (numbers[:, 1] == 0).all()
+
+
+def test_errors_name_what_to_do():
+    X, y = frame()
+    with pytest.raises(DataError, match="columns"):
+        TabularClassifier(**QUICK).fit(X.to_numpy(), y).predict(X.to_numpy()[:, :2])
+    with pytest.raises(DataError, match="rows"):
+        TabularRegressor(**QUICK).fit(X, y[:-1])
+    with pytest.raises(SettingError, match="robust, quantiles"):
+        TabularClassifier(numbers="ranks").fit(X, y)
+    with pytest.raises(SettingError, match="n_members"):
+        TabularClassifier(n_members=0).fit(X, y)
