@@ -188,6 +188,33 @@ A[i, j] = mean[n](u[i]*v[j])
 E = sum[i, j](A[i, j]*W[i, j]) + sum[i, j](W[i, j]**2) + t[0]**2
 """
 
+# What is drawn, with one index, two and none besides the sample; averages of the batches that only a prediction reads.
+PHASES = """
+input x[i]
+target t[k]
+parameter W[i, j], V[j, k] = glorot_uniform
+parameter gain[j] = 1
+state m_avg[j] = zeros
+state v_avg[j] = 1
+state count = zeros
+keep = 0.7
+a[j] = sum[i](x[i]*W[i, j])
+m[j] = mean[n](a[j])
+v[j] = mean[n]((a[j] - m[j])**2)
+h[j] = tanh(gain[j]*(a[j] - m[j])/sqrt(v[j] + 0.1))
+random r[j] = bernoulli(keep)
+random q[j, k] = uniform(0.5, 1.5)
+random e = normal(0, 0.1)
+d[j] = h[j]*r[j]/keep
+y[k] = sum[j](d[j]*V[j, k]*q[j, k]) + e
+E = sum[k]((y[k] - t[k])**2)
+prediction m[j] = m_avg[j]/(2 - 0.9**count)
+prediction v[j] = v_avg[j]
+m_avg[j] <- 0.9*m_avg[j] + 0.1*m[j]
+v_avg[j] <- 0.9*v_avg[j] + 0.1*v[j]
+count <- count + 1
+"""
+
 TEXTS = {
     name: text.strip() + "\n"
     for name, text in {
@@ -195,6 +222,7 @@ TEXTS = {
         "two losses": TWO_LOSSES, "statistics": STATISTICS, "mixed rows": MIXED_ROWS, "attention": ATTENTION,
         "whole batch": WHOLE_BATCH, "running mean": RUNNING_MEAN, "own rule": OWN_RULE, "no loss": NO_LOSS,
         "scalars and positions": SCALARS_AND_POSITIONS, "covariance": COVARIANCE,
+        "phases": PHASES,
     }.items()
 }  # fmt: skip
 

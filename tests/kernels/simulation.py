@@ -21,12 +21,14 @@ import numpy as np
 import pytest
 from scipy import special
 
+from chainrule.formula.distributions import even_numbers
 from chainrule.kernels import native, threads
 from chainrule.kernels.host import tile_shape
-from chainrule.kernels.source import CLOCKS, ORDER, SUMS
+from chainrule.kernels.source import CLOCKS, KEYS, ORDER, SUMS
 from chainrule.kernels.sparse import walk_panels
-from chainrule.training.loop import EpochReport, Plan, _Rates
+from chainrule.training.loop import EpochReport, Plan
 from chainrule.training.network import Network
+from chainrule.training.rates import Rates
 from chainrule.training.watch import Silent
 
 Array = np.ndarray[Any, Any]
@@ -144,6 +146,10 @@ def names_of(dtype: str, team: Team) -> dict[str, object]:
     def put_pair(pairs: Pointer, e: int, place: int, value: Any) -> None:
         pairs[2 * e], pairs[2 * e + 1] = place, value
 
+    def draw(key: int, row: int, place: int, count: int = 1) -> Array:
+        there = even_numbers(key, row + 1, place + count, dtype)[row, place:]
+        return there if count > 1 else there[0]
+
     names: dict[str, object] = {"LANES": lanes, "PANEL": panel, "TILE_ROWS": shape.rows, "INFINITY": math.inf}
     names |= {"WALK_PANELS": walk_panels(shape), "LINE": 64 // np.dtype(dtype).itemsize}
     names |= {name: getattr(threads, name) for name in threads.CONTROL_NAMES}
@@ -154,6 +160,7 @@ def names_of(dtype: str, team: Team) -> dict[str, object]:
         "put": lambda pointer, index, value: pointer.put(index, np.broadcast_to(value, lanes)),
         "stack": stack, "stack_int64": lambda count: stack(count, "int64"),
         "lanes_from": lambda i: (i + np.arange(lanes)).astype(dtype), "first_lanes": lambda n: np.arange(lanes) < n,
+        "draw": draw, "draw_lanes": lambda key, row, place: draw(key, row, place, lanes),
         "sum_lanes": lambda v: v.sum(dtype=dtype), "max_lanes": np.max, "min_lanes": np.min,
         "tile": tile, "walk_list": walk_list, "put_pair": put_pair, "prefetch": lambda pointer, index: None,
         "clock": lambda: 0, "load": lambda control, place: int(control[place]),
@@ -190,7 +197,7 @@ class Simulation:
         self.memories = []
         for name in runner.module.addresses:
             array = runner.memory[name].reshape(-1)
-            given = name.endswith((" source", " starts", " places")) or name in (ORDER, SUMS, CLOCKS)
+            given = name.endswith((" source", " starts", " places")) or name in (ORDER, SUMS, CLOCKS, KEYS)
             if name in kept or name.split(" by ")[0] in kept:
                 layout = dict(runner.module.layouts.columns(name.split(" by ")[0])).get(name)
                 layout = layout or runner.module.layouts.home[name]
@@ -251,11 +258,11 @@ def simulate(network: Network, data: Mapping[str, Array], *, batch_size: int, th
         patch.setattr(native, "run_team", run_team)
         patch.setattr(native, "run_alone", lambda call, watch: run_team(call, 1, watch, None))
         runner = native.NativeRunner(
-            program, arrays, start, network.sizes, network.dtype, threads, EpochReport, profile=profile
+            program, arrays, start, network.sizes, network.dtype, threads, EpochReport, profile=profile, seed=network.seed
         )
         rows = len(next(iter(arrays.values())))
         steps = -(-rows // batch_size)
-        table = _Rates(network, program, plan, steps).table(0, steps)
+        table = Rates(network, program, plan, steps).table(0, steps)
         runner.last_report = runner.epoch(np.arange(rows), batch_size, table, Silent())
         runner.simulation = made[0]
     return runner

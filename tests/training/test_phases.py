@@ -156,7 +156,7 @@ def test_a_model_file_without_the_averages_begins_them_as_the_formulas_say(tmp_p
     trained(BATCH_NORM, engine="interpreter").save(path)
     with safe_open(path, "numpy") as file:
         metadata = file.metadata()
-        tensors = {name: file.get_tensor(name) for name in file.keys() if not name.endswith("_avg")}  # noqa: SIM118
+        tensors = {name: file.get_tensor(name) for name in file.keys() if not name.endswith("_avg")}
     save_file(tensors, path, metadata)
     again = load(path)
     assert np.array_equal(again.kept["mu_avg"], np.zeros(20))
