@@ -1,7 +1,8 @@
 """Records what PyTorch, Keras and scikit-learn compute: `python -m benchmarks.record_oracles [FOLDER]`.
 
 To be run where these are installed (benchmarks/requirements.txt); the files go to tests/golden/oracles, and the tests
-compare the library's rows with them. Each file says which versions it comes from. Keras runs on PyTorch.
+compare the library's rows with them. Each file says which versions it comes from. Keras runs on PyTorch, and on JAX
+where that is more exact (benchmarks/oracles/on_jax.py).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,8 @@ def main(folder: Path) -> None:
     versions = {
         "torch": torch.__version__,
         "keras": keras.__version__,
-        "keras_backend": keras.backend.backend(),
+        "keras_backend": "torch; jax for whole trainings and ScheduleFreeAdamW",
+        "jax": metadata.version("jax"),
         "sklearn": sklearn.__version__,
         "numpy": np.__version__,
     }
@@ -47,12 +50,18 @@ def main(folder: Path) -> None:
     for name, record in TWICE.items():
         found = {}
         for dtype in PRECISIONS:
-            keras.config.set_floatx(dtype)
+            _set_precision(dtype)
             found[dtype] = record(dtype)
         _write(folder / f"{name}.json", {"versions": versions, **_common(found)})
-    keras.config.set_floatx("float64")
+    _set_precision("float64")
     for name, record in ONCE.items():
         _write(folder / f"{name}.json", {"versions": versions, **record()})
+
+
+def _set_precision(dtype: str) -> None:
+    """Of arrays and variables, and of layers, which would keep the first."""
+    keras.config.set_floatx(dtype)
+    keras.config.set_dtype_policy(dtype)
 
 
 def _common(found: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import torch
 
+from benchmarks.oracles import on_jax
 from benchmarks.oracles.record import Array, Record, numbers, tensor
 
 STEPS = 200
@@ -117,7 +118,6 @@ def _keras_optimizers() -> Mapping[str, Any]:
         ),
         "Lion": o.Lion(0.01),
         "Lamb": o.Lamb(0.1),
-        "ScheduleFreeAdamW": o.ScheduleFreeAdamW(0.1),
         # What stands around a rule.
         "SGD clipvalue": o.SGD(0.1, clipvalue=0.5),
         "SGD clipnorm": o.SGD(0.1, momentum=0.9, clipnorm=1.0),
@@ -175,8 +175,14 @@ def updates(dtype: str) -> Record:
         cases[f"keras {name}"] = _keras_path(optimizer, start, gradients, dtype)
     for name, make in _torch_optimizers().items():
         cases[f"torch {name}"] = _torch_path(make, start, gradients, dtype)
+    cases["keras ScheduleFreeAdamW"] = on_jax.recorded("schedule_free", dtype)
     flat = [numbers(np.concatenate(g)) for g in gradients]
     return {"start": numbers(np.concatenate(start)), "gradients": flat, "kept": list(KEPT), "cases": cases}
+
+
+def schedule_free(dtype: str) -> Record:
+    """The one rule that is recorded on another backend."""
+    return _keras_path(keras.optimizers.ScheduleFreeAdamW(0.1), *start_and_gradients(), dtype)
 
 
 def _keras_path(optimizer: Any, start: list[Array], gradients: list[list[Array]], dtype: str) -> Record:
@@ -184,7 +190,7 @@ def _keras_path(optimizer: Any, start: list[Array], gradients: list[list[Array]]
     optimizer.build(variables)
     path = {}
     for step, gradient in enumerate(gradients, start=1):
-        optimizer.apply([tensor(g, dtype) for g in gradient], variables)
+        optimizer.apply([keras.ops.convert_to_tensor(g, dtype) for g in gradient], variables)
         if step in KEPT:
             path[str(step)] = _joined(variables)
     if optimizer.use_ema:

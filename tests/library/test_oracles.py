@@ -298,7 +298,8 @@ def test_every_row_has_an_oracle():
     assert losses == set(LOSSES)
     schedules = {row for row, _ in SCHEDULE_ROWS.values()} | set(SCHEDULE_ORACLES)
     assert schedules == set(SCHEDULES)
-    metrics = {find(METRICS, METRIC_ROWS.get(n, (n.split(" ")[1], {}))[0]).name for n in METRIC_FILE["cases"]}
+    compared = set(METRIC_FILE["cases"]) - ELSEWHERE
+    metrics = {find(METRICS, METRIC_ROWS.get(n, (n.split(" ")[1], {}))[0]).name for n in compared}
     assert metrics | {"exact_accuracy", "mean_error", "dice_coefficient"} >= set(METRICS) - losses
 
 

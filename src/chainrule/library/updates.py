@@ -416,7 +416,10 @@ w <- (1 - beta_1)*z + beta_1*x""",
         defaults={"eta": 0.0025, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8},
         source="Defazio et al., 2024, The road less scheduled, Algorithm 1",
         aliases=("schedule_free", "keras_schedule_free_adamw"),
-        differs="As in Keras without warm-up. Predict with x, which is near w. PyTorch has none.",
+        differs=(
+            "As in Keras on JAX, without warm-up; Keras 3.15 on PyTorch overwrites z too early and takes other steps. "
+            "Predict with x, which is near w. PyTorch has none."
+        ),
     ),
 )
 
