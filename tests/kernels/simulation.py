@@ -258,7 +258,15 @@ def simulate(network: Network, data: Mapping[str, Array], *, batch_size: int, th
         patch.setattr(native, "run_team", run_team)
         patch.setattr(native, "run_alone", lambda call, watch: run_team(call, 1, watch, None))
         runner = native.NativeRunner(
-            program, arrays, start, network.sizes, network.dtype, threads, EpochReport, profile=profile, seed=network.seed
+            program,
+            arrays,
+            start,
+            network.sizes,
+            network.dtype,
+            threads,
+            EpochReport,
+            profile=profile,
+            seed=network.seed,
         )
         rows = len(next(iter(arrays.values())))
         steps = -(-rows // batch_size)

@@ -1,7 +1,8 @@
 """Text → System. Every error names line and column and draws a caret.
 
-source.py knows the characters, expressions.py the right sides, initial.py the starting values; here are the
-statements. The grammar:
+source.py knows the characters, expressions.py the right sides, initial.py the starting values, phases.py what is drawn
+and what predicts; here are the statements, all in one file, for each has to know what the others have named. The
+grammar:
 
     size j = 512, i = 784                        sizes of indices
     samples m                                    another name for the sample axis n

@@ -44,8 +44,8 @@ class Initial:
 class Tensor:
     """A named quantity. `indices` include the sample axis, first, where the tensor has one.
 
-    Roles: input, target, label, parameter, state, computed. `classes` is the index whose values a label, or an input of class
-    numbers, counts.
+    Roles: input, target, label, parameter, state, computed. `classes` is the index whose values a label counts,
+    or an input of class numbers.
     """
 
     name: str

@@ -25,7 +25,7 @@ def scalar_values(program: Program, sizes: Mapping[str, int], hyper: Mapping[str
 
 
 def keys_of_draws(program: Program, seed: int, steps: Array) -> dict[str, Array]:
-    """The keys of the random quantities at steps of these numbers, by the name among a step's arrays: (steps, draws)."""
+    """The keys of the random quantities at steps of these numbers, by their names among arrays: (steps, draws)."""
     return {key_name(name): keys(name, numbers, seed, steps) for name, numbers in program.draws.items()}
 
 
