@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -85,13 +86,25 @@ _lock = threading.Lock()
 def cache_key(text: str, dtype: str) -> str:
     """A hash of all that the object code depends on."""
     machine, shape = host(), tile_shape(dtype)
-    folder = Path(__file__).parent
     parts: list[object] = [text, dtype, shape, machine.cpu, machine.features, sys.version, sys.platform]
-    parts += [metadata.version("llvmlite")]
-    found = hashlib.sha256(repr(parts).encode())
-    for name in SOURCES:
+    files = [Path(__file__).parent / name for name in SOURCES]
+    parts += [llvmlite_version(), _hash_of(tuple((path, path.stat().st_mtime_ns) for path in files))]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+@cache
+def llvmlite_version() -> str:
+    """To look it up takes 2 ms, as long as a small training."""
+    return metadata.version("llvmlite")
+
+
+@cache
+def _hash_of(files: tuple[tuple[Path, int], ...]) -> str:
+    """A hash of files, which are given with the times of their last change."""
+    found = hashlib.sha256()
+    for path, _ in files:
         # Its length first, so that two files are not the same as one.
-        source = (folder / name).read_bytes()
+        source = path.read_bytes()
         found.update(len(source).to_bytes(8, "little") + source)
     return found.hexdigest()
 

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from chainrule.training.stepping import Event, ProgramPage
 
 DTYPES = ("float32", "float64")
+KEPT_PROGRAMS = 8  # of a network: who trains batch by batch (Keras's train_on_batch) lowers once
 PREDICT_ROWS = 2048  # rows that go through the forward pass at a time: 2048 × 784 float32 are 6 MB
 
 
@@ -109,6 +110,7 @@ class Network:
         self.steps = 0  # updates by the present rule
         self.epochs = 0  # of all trainings
         self._rule: str | None = None
+        self._programs: dict[object, tuple[Program, Rule]] = {}
         self._kept: dict[str, Array] = {}  # parameters and, once trained, the states of the update rule
 
     # what it is
@@ -411,7 +413,17 @@ class Network:
 
         `weighted` says that samples have weights; `frozen` names parameters that stay as they are.
         """
-        rule = self._rule_of(as_optimizer(optimizer), tuple(frozen))
+        key = (repr(as_optimizer(optimizer)), tuple((metrics or {}).items()), weighted, tuple(frozen))
+        if key not in self._programs:
+            if len(self._programs) >= KEPT_PROGRAMS:
+                self._programs.clear()
+            self._programs[key] = self._training_program(as_optimizer(optimizer), metrics, weighted, tuple(frozen))
+        return self._programs[key]
+
+    def _training_program(
+        self, optimizer: Optimizer, metrics: Mapping[str, Expr] | None, weighted: bool, frozen: tuple[str, ...]
+    ) -> tuple[Program, Rule]:
+        rule = self._rule_of(optimizer, frozen)
         system = self.weighted.system if weighted else self.system
         derivation = None
         if self._needs_gradient(rule):

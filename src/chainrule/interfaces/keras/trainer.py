@@ -76,6 +76,7 @@ class Trainer:
         self._compiled_with: dict[str, Any] = {}
         self._others: dict[str, tuple[int, Network]] = {}
         self.history: History | None = None
+        self._advice = True
         self.optimizer = optimizers.RMSprop()
 
     @property
@@ -288,6 +289,7 @@ class Trainer:
                 initial_epoch=initial_epoch,
                 frozen=self._frozen(),
                 model=self,
+                advice=self._advice,
             )
         finally:
             bound.release()
@@ -452,17 +454,19 @@ class Trainer:
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False
     ) -> Any:
         """One update on these rows; returns the loss before it, and the metrics."""
-        before = self.history
-        found = self.fit(
-            x,
-            y,
-            batch_size=2**31 - 1,
-            sample_weight=sample_weight,
-            class_weight=class_weight,
-            shuffle=False,
-            verbose=0,
-        )
-        self.history = before
+        before, self._advice = self.history, False
+        try:
+            found = self.fit(
+                x,
+                y,
+                batch_size=2**31 - 1,
+                sample_weight=sample_weight,
+                class_weight=class_weight,
+                shuffle=False,
+                verbose=0,
+            )
+        finally:
+            self.history, self._advice = before, True
         logs = {name: values[-1] for name, values in found.history.items()}
         if return_dict:
             return logs
