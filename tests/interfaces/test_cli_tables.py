@@ -269,6 +269,14 @@ def test_an_explanation_and_a_check_of_one_row(capsys, species):
     assert code == 0
 
 
+def test_margins_are_no_probabilities(capsys):
+    options = ("--target", "sex", *QUICK, "--loss", "hinge", "--out", "margin")
+    assert call(capsys, "train", PENGUINS, *options)[0] == 0
+    assert "[k]" in Path("margin/network.formula").read_text()  # one output a class, also of two
+    row = read_csv(call(capsys, "predict", "margin/model.safetensors", PENGUINS, "--index", 0)[1])[0]
+    assert list(row) == ["row", "prediction", "value", "value(female)", "value(male)"]
+
+
 # --- complaints -------------------------------------------------------------------------------------------------------
 
 BAD = [
@@ -286,6 +294,7 @@ BAD = [
     (["train", "{p}", "--target", "sex", "--split", "1,0", "--early-stopping", "3"], "none: add --validation"),
     (["train", "{p}", "--target", "sex", "--set", "beta_1"], "beta_1 must be a name and a number"),
     (["train", "{p}", "--dropout", "1"], "--dropout came as 1"),
+    (["train", "{p}", "--target", "body_mass_g", "--loss", "dice"], "the loss dice wants one output a class"),
     (["train", "{p}", "--l2=-1"], "--l2 came as -1"),
     (["train", "{p}", "--encoding", "klingon"], "klingon"),
     (["train", "{p}", "--network", "{nand}"], "the inputs x1, x2"),

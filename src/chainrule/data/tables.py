@@ -339,6 +339,8 @@ def _parse(pyarrow: Any, path: Path, content: bytes, delimiter: str, names: list
             wrong.clear()
             read(threads=False)  # once more in order: only then does pyarrow count the rows
     except pyarrow.ArrowInvalid as error:
+        if "straddling" in str(error):  # what pyarrow says of a row without an end
+            raise _bad(path, "not_a_table") from None
         reason = " ".join(str(error).split())[:200]
         raise _bad(path, "cannot_parse", reason=reason) from None
     if wrong:

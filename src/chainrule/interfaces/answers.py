@@ -89,23 +89,27 @@ def _chosen(index: str | None, count: int) -> Sequence[int]:
 
 
 def _records(layout: Layout, outputs: Array, rows: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """{row, prediction} of a number; of classes also the probability and those of all."""
+    """{row, prediction} of a number; of classes also the probability and those of all, or the values of a margin."""
     words = layout.target.words
+    if layout.target.task == "classification":
+        outputs = outputs.reshape(-1, 1) if outputs.ndim < 2 else outputs
+        outputs = np.hstack([1 - outputs, outputs]) if outputs.shape[1] == 1 else outputs
+        shares = bool((outputs >= 0).all()) and bool(np.isclose(outputs.sum(axis=1), 1, atol=1e-3).all())
+        one, all_ = ("probability", "probabilities") if shares else ("value", "values")
     for row in rows:
-        output = outputs[row] if outputs.ndim else outputs
         if layout.target.task == "regression":
-            yield {"row": row + 1, "prediction": float(np.ravel(output)[0])}
+            yield {"row": row + 1, "prediction": float(np.ravel(outputs[row])[0])}
             continue
-        shares = [1 - float(output), float(output)] if np.ndim(output) == 0 else np.ravel(output).tolist()
-        best = int(np.argmax(shares))
-        named = dict(zip(words, shares, strict=False))
-        yield {"row": row + 1, "prediction": words[best], "probability": shares[best], "probabilities": named}
+        best = int(np.argmax(outputs[row]))
+        named = dict(zip(words, outputs[row].tolist(), strict=False))
+        yield {"row": row + 1, "prediction": words[best], one: float(outputs[row, best]), all_: named}
 
 
 def _spread(record: Mapping[str, Any]) -> dict[str, Any]:
     """A record as one row of CSV: p(no), p(yes), …"""
-    flat = {name: value for name, value in record.items() if name != "probabilities"}
-    return flat | {f"p({word})": share for word, share in record.get("probabilities", {}).items()}
+    flat = {name: value for name, value in record.items() if name not in ("probabilities", "values")}
+    flat |= {f"p({word})": share for word, share in record.get("probabilities", {}).items()}
+    return flat | {f"value({word})": value for word, value in record.get("values", {}).items()}
 
 
 def as_csv(records: Sequence[Mapping[str, Any]]) -> str:

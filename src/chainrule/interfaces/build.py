@@ -23,17 +23,17 @@ NORM_MOMENTUM, NORM_EPSILON = 0.9, 1e-5
 # squared error); softplus where it must be positive; none where the loss is a distance or a margin on the whole line.
 OUTPUT_ACTIVATIONS = {
     "categorical_cross_entropy": "softmax",
-    "sparse_categorical_cross_entropy": "softmax",
     "clipped_categorical_cross_entropy": "softmax",
-    "clipped_sparse_categorical_cross_entropy": "softmax",
     "smoothed_categorical_cross_entropy": "softmax",
     "categorical_focal_cross_entropy": "softmax",
     "clipped_categorical_focal_cross_entropy": "softmax",
     "generalized_cross_entropy": "softmax",
+    "sparse_categorical_cross_entropy": "softmax",
+    "clipped_sparse_categorical_cross_entropy": "softmax",
+    "kl_divergence": "softmax",
+    "clipped_kl_divergence": "softmax",
     "negative_log_likelihood": "log_softmax",
     "kl_divergence_from_logs": "log_softmax",
-    "clipped_kl_divergence": "softmax",
-    "kl_divergence": "softmax",
     "binary_cross_entropy": "sigmoid",
     "averaged_binary_cross_entropy": "sigmoid",
     "clipped_binary_cross_entropy": "sigmoid",
@@ -45,12 +45,14 @@ OUTPUT_ACTIVATIONS = {
     "half_squared_error": "sigmoid",
     "squared_error": "sigmoid",
     "mean_squared_error": "sigmoid",
+    "mean_squared_logarithmic_error": "softplus",
     "poisson": "softplus",
     "keras_poisson": "softplus",
-    "mean_squared_logarithmic_error": "softplus",
 }
+# Losses of the table above that compare numbers as well as probabilities: of a number the output is linear.
+OF_NUMBERS = ("half_squared_error", "squared_error", "mean_squared_error")
 DEFAULT_OUTPUT = "linear"
-PROBABILITIES = ("sigmoid", "softmax")  # no scaling makes a target fit these; they predict classes
+PROBABILITIES = ("sigmoid", "softmax", "log_softmax")
 
 
 @dataclass(frozen=True)
@@ -168,11 +170,22 @@ def network_text(design: Design) -> str:
 
 
 def _output(loss: Loss, target: str) -> str:
-    """The activation of the output. A number on the whole line wants none, unless its loss wants positive ones."""
+    """The activation of the output. A number on the whole line wants none, unless its loss wants positive ones.
+
+    Raises: SettingError for a number with a loss that compares probabilities.
+    """
     name = OUTPUT_ACTIVATIONS.get(loss.name, DEFAULT_OUTPUT)
-    if target == "number":
-        return DEFAULT_OUTPUT if name in PROBABILITIES else name
-    return "sigmoid" if target == "binary" and name == "softmax" else name
+    if target == "number" and name in PROBABILITIES:
+        if loss.name not in OF_NUMBERS:
+            raise SettingError(say("interfaces.loss_of_classes", name=loss.name))
+        return DEFAULT_OUTPUT
+    return name
+
+
+def fits_one_output(loss: str) -> bool:
+    """Whether a loss can tell two classes apart by one probability."""
+    row = find(LOSSES, loss)
+    return OUTPUT_ACTIVATIONS.get(row.name) == "sigmoid" and row.target == "target t[k]"
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from chainrule.data.tables import SUFFIXES, Table, read_table
 from chainrule.errors import DataError, SettingError
 from chainrule.formula.parse import parse_system
 from chainrule.interfaces.answers import labelled_arrays
-from chainrule.interfaces.build import Design, network_text, parse_widths
+from chainrule.interfaces.build import Design, fits_one_output, network_text, parse_widths
 from chainrule.interfaces.datasets import DATASETS, arrays_for, find, sizes_for
 from chainrule.interfaces.options import TrainOptions, given_kinds, given_names, given_shares
 from chainrule.interfaces.predict import rebuilds_input
@@ -287,7 +287,7 @@ def _table_network(options: TrainOptions, layout: Layout, path: Path, scale: str
         inputs = inputs_for(layout, scale, path.name)
         default = Design(TABLE_HIDDEN, loss=_loss(layout.target), inputs=inputs)
         design = _design(options, default)
-        if design.loss != default.loss and inputs.target == "binary" and _wants_classes(design.loss):
+        if design.loss != default.loss and inputs.target == "binary" and not fits_one_output(design.loss):
             design = replace(design, inputs=replace(inputs, target="classes"))
         stem = path.name.split(".")[0]
         name, text = "-".join([stem, *map(str, design.hidden)]), network_text(design)
@@ -302,14 +302,6 @@ def _loss(target: Target) -> str:
     if target.task == "regression":
         return "mean_squared_error"
     return "binary_cross_entropy" if len(target.words) == 2 else "categorical_cross_entropy"
-
-
-def _wants_classes(loss: str) -> bool:
-    """Whether a loss compares distributions or signs, which one output between 0 and 1 is not."""
-    from chainrule.library import LOSSES
-    from chainrule.library import find as find_row
-
-    return find_row(LOSSES, loss).target != "target t[k]"
 
 
 def _table_arrays(network: Network, layout: Layout, table: Table, values: Array, unknown: str = "other") -> Arrays:
