@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -277,16 +278,22 @@ def _from_row(name: str, row: Metric, fit: Fit) -> Measure:
     return _with_values(name, row, _Adapter(fit, by_class=by_class, largest=largest), row.better)
 
 
+@cache
+def _read(text: str) -> Expr:
+    """A line of a row: short trainings would spend as long on reading it as on themselves."""
+    return parse_expression(text, ROW_TENSORS, vocabulary())
+
+
 def _with_values(name: str, row: Metric, adapt: _Adapter, better: str | None) -> Measure:
     defaults: dict[str, Expr] = {n: number(str(v)) for n, v in row.defaults.items()}
     lines: dict[str, Expr] = {}
     for text in row.formula.strip().splitlines():
         line = LINE.match(text)
-        read = parse_expression(line[2] if line else text, ROW_TENSORS, vocabulary())
+        read = _read(line[2] if line else text)
         lines[line[1] if line else name] = replace_symbols(read, {**defaults, **lines})
     value = None
     if row.value:
-        value = replace_symbols(parse_expression(row.value, {}, vocabulary()), defaults)
+        value = replace_symbols(_read(row.value), defaults)
         lines = {n: e for n, e in lines.items() if n in symbols(value)}
     return Measure(name, {n: adapt(e) for n, e in lines.items()}, value, better)
 
