@@ -47,7 +47,8 @@ def compare(net: Network, data: dict[str, np.ndarray], optimizer: str | None = N
     program, _ = net.training_program(optimizer)
     with np.errstate(all="ignore"):
         trained = names_of(text)["train"](*(data[t.name] for t in program.inputs), epochs=2, batch_size=8)
-    net.fit(data, epochs=2, batch_size=8, optimizer=optimizer, engine="interpreter", verbose=0, hyper=hyper)
+    options = {"engine": "interpreter", "verbose": 0, "advice": False}
+    net.fit(data, epochs=2, batch_size=8, optimizer=optimizer, hyper=hyper, **options)
     for tensor, value in zip(net.system.parameters, trained, strict=True):
         wanted = net.parameters[tensor.name]
         assert np.shape(value) == wanted.shape
