@@ -412,13 +412,13 @@ def _kind(table: Table, column: Column) -> str:
     if column.has_dates:
         return "date"
     known = int((~column.missing).sum())
-    for kind, parsed in (("number", column.numbers), ("date", column.days)) if known else ():
-        if len(parsed.wrong) <= (1 - MOSTLY) * known:
-            _checked(table, column, parsed, kind)
-            return kind
-        if kind == "number" and column.is_numeric:
-            return kind
-    return "category" if known else "number"
+    if not known or column.is_numeric or len(column.numbers.wrong) <= (1 - MOSTLY) * known:
+        _checked(table, column, column.numbers, "number")
+        return "number"
+    if len(column.days.wrong) <= (1 - MOSTLY) * known:
+        _checked(table, column, column.days, "date")
+        return "date"
+    return "category"
 
 
 def _number(column: str, kind: str, values: Array, scale: str) -> Feature | None:

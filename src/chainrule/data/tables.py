@@ -96,6 +96,8 @@ class Column:
             return np.isnan(self.numbers.values)
         if self.has_dates:
             return np.asarray(np.isnat(self._values))
+        if not len(self.numbers.wrong):  # then nobody needs the words, of which numbers have as many as rows
+            return np.isnan(self.numbers.values)
         return np.asarray(self.codes < 0)
 
     @cached_property
