@@ -183,9 +183,10 @@ def _label(name: str) -> str:
 
 
 def watcher_for(verbose: str | int, epochs: int, steps: int, rows: int, logs_of: LogsOf) -> Watcher:
-    """verbose: 0 silent, 1 a bar, 2 a line an epoch, "auto" a bar on a terminal and silence elsewhere."""
+    """verbose: 0 silent, 1 a bar, 2 a line an epoch, "auto" a bar on a terminal, lines in a notebook, else silence."""
     if verbose == "auto":
-        verbose = 1 if sys.stderr.isatty() else 0
+        # A notebook is no terminal, but somebody looks on.
+        verbose = 1 if sys.stderr.isatty() else 2 if "ipykernel" in sys.modules else 0
     if verbose == 0:
         return Silent()
     return Lines(epochs) if verbose == 2 else Bar(epochs, steps, rows, logs_of)

@@ -284,7 +284,7 @@ class Trainer:
                 class_weight=class_weight,
                 metrics=self._asked(self._metrics, own_losses=True),
                 weighted_metrics=self._asked(self._weighted),
-                verbose=verbose,
+                verbose=(1 if sys.stderr.isatty() else 2) if verbose == "auto" else verbose,
                 callbacks=[bound, *own] if own else (),
                 initial_epoch=initial_epoch,
                 frozen=self._frozen(),
