@@ -52,6 +52,12 @@ def advice(text, x, t, *, engine="interpreter", **options):
         (HIDDEN, X, X @ np.ones(5)),
         ((SOFTMAX + CROSS).replace("x[i]*", "x[i]/255*"), BYTES, Y),
         ((SOFTMAX + CROSS).replace("p[k]", "q[i] = x[i]/255\np[k]", 1).replace("(x[i]*", "(q[i]*"), BYTES, Y),
+        # log(1 + exp(p)) is a logarithm, but of no probability
+        (
+            SIGMOID.replace("sigmoid", "") + "E = mean[k](log(1 + exp(p[k])) - t[k]*p[k])",
+            X,
+            RANDOM.integers(0, 2, (200, 3)),
+        ),
         (SQUARES.replace("(p - t)**2", "p - t*log(p)").replace(" = (", " = exp("), X / 9, RANDOM.poisson(3, 200)),
     ],
 )

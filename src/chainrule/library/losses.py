@@ -302,7 +302,7 @@ LOSSES = table(
     ),
     Loss(
         "multi_margin",
-        "E = mean[k]([k != y]*max(margin - sum[k]([k == y]*p[k]) + p[k], 0))",
+        "E = mean[k]((1 - [k == y])*max(margin - sum[k]([k == y]*p[k]) + p[k], 0))",
         defaults={"margin": 1.0},
         target=LABEL,
         source="Weston & Watkins, 1999, Support vector machines for multi-class pattern recognition",

@@ -184,7 +184,10 @@ def _softmax_targets(tensor: Tensor, target: Tensor, array: Array, falling: bool
 
 
 def _logs_of(system: System, name: str) -> tuple[bool, bool]:
-    """Whether the loss takes a logarithm that rises with the tensor (log p), and one that falls (log(1 - p))."""
+    """Whether the loss takes a logarithm that rises with the tensor (log p), and one that falls (log(1 - p)).
+
+    One that the whole line may go into, such as log(1 + exp(p)), does not ask for a probability.
+    """
     rising = falling = False
     wanted = {t.name for t in system.of_role("target", "label")}
     for equation in system.equations:
@@ -193,6 +196,8 @@ def _logs_of(system: System, name: str) -> tuple[bool, bool]:
         for node in walk(equation.value):
             if isinstance(node, Apply) and node.function in ("log", "log1p") and tensors(node) == [name]:
                 low, high = (_at(node, value) for value in (0.25, 0.75))
+                if math.isfinite(_at(node, -1.0)) and math.isfinite(_at(node, 2.0)):
+                    continue
                 rising, falling = rising or high > low, falling or high < low
     return rising, falling
 
