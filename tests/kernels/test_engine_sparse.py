@@ -14,9 +14,9 @@ import pytest
 
 from chainrule.kernels import native
 from chainrule.training.loop import Plan
+from chainrule.training.network import formula
 from chainrule.training.rates import Rates as _Rates
 from chainrule.training.runner import make_runner
-from chainrule.training.network import formula
 from chainrule.training.watch import Silent
 from tests.kernels.networks import Case, case, thinned
 from tests.random_systems import draw, together

@@ -16,9 +16,9 @@ from chainrule.kernels import native
 from chainrule.kernels.host import tile_shape
 from chainrule.kernels.threads import run_team
 from chainrule.training.loop import Plan
+from chainrule.training.network import formula
 from chainrule.training.rates import Rates as _Rates
 from chainrule.training.runner import make_runner
-from chainrule.training.network import formula
 from chainrule.training.watch import Silent
 from tests.interrupt import ctrl_c_in_training
 from tests.kernels.networks import Case, case, thinned
