@@ -14,6 +14,7 @@
     report     medians, ratios, shares: text and JSON
     picture    the ratios as bars
     growth     the second table: how cost grows. `make bench-growth`
+    record_oracles  no timing: what the peers compute, written down for the tests; oracles/ has its parts
 
 README.md says how the numbers are made and what they do not say.
 """
