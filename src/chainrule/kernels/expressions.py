@@ -104,6 +104,7 @@ class Writer:
     loaded: dict[str, str] = field(default_factory=dict)  # tensor without indices → local that holds it
     flat: str | None = None  # the one offset of all tensors, where a loop runs over memory, LANES entries at a time
     axis: str | None = None  # the index along which LANES entries are computed at once
+    over: bool = False  # whether vectors may be read over the end of a row: see reads_along
     locals: int = 0
 
     def line(self, text: str) -> None:
@@ -163,7 +164,7 @@ class Writer:
         if self.axis is None or self.axis not in element.slots:
             return element.tensor, home, False
         for name, layout in [(element.tensor, home), *self.layouts.columns(element.tensor)]:
-            if reads_along(layout, element.slots, self.axis):
+            if reads_along(layout, element.slots, self.axis, self.over):
                 return name, layout, True
         raise AssertionError(f"{element.tensor} does not run along {self.axis}")
 
@@ -302,15 +303,18 @@ def draw_name(draw: Draw) -> str:
     return f"{draw.tensor} {draw.number}"
 
 
-def reads_along(layout: Layout, slots: tuple[Slot, ...], axis: str) -> bool:
-    """Whether LANES entries along an index can be read at once. At the end of a row without room at its end, the last
-    of them are the next row's: nobody uses what becomes of them, as results do have room.
+def reads_along(layout: Layout, slots: tuple[Slot, ...], axis: str, over: bool) -> bool:
+    """Whether LANES entries along an index can be read at once.
+
+    Where rows have no room at their end, the last of these entries are the next row's: `over` says whether that may be.
+    Nobody uses what becomes of them, as results do have room; but the next row must not be in the making meanwhile, as
+    it can be where threads share the samples and go from group to group without waiting.
     """
     last = slots.count(axis) == 1 and slots[-1] == axis and layout.column is None
-    return last or runs_along(layout, slots, axis)
+    return (over and last) or runs_along(layout, slots, axis)
 
 
-def vectorizes(expr: Expr, axis: str, layouts: Layouts, known: frozenset[str]) -> bool:
+def vectorizes(expr: Expr, axis: str, layouts: Layouts, known: frozenset[str], over: bool = False) -> bool:
     """Whether LANES entries along an axis can be computed at once: all that varies along it lies side by side."""
     for node in walk(expr):
         if isinstance(node, Draw) and axis in (node.slots[0], *node.slots[1:-1]):
@@ -319,7 +323,7 @@ def vectorizes(expr: Expr, axis: str, layouts: Layouts, known: frozenset[str]) -
         if element.tensor in known or axis not in element.slots:
             continue
         memories = [layouts.home[element.tensor], *(layout for _, layout in layouts.columns(element.tensor))]
-        if not any(reads_along(layout, element.slots, axis) for layout in memories):
+        if not any(reads_along(layout, element.slots, axis, over) for layout in memories):
             return False
     return True
 

@@ -28,7 +28,7 @@ from chainrule.formula.expr import (
 )
 from chainrule.kernels.expressions import Names, Writer, draw_name, runs_along, vectorizes
 from chainrule.kernels.layout import Layout
-from chainrule.kernels.schedule import SAMPLES, Group, Layouts, SparseInput
+from chainrule.kernels.schedule import ENTRIES, SAMPLES, Group, Layouts, SparseInput
 from chainrule.program.instructions import ACCUMULATOR, Contract, Instruction, Map, Program, Reduce, Update
 from chainrule.program.lookups import fixed, numbered, pinned, terms
 
@@ -66,7 +66,7 @@ class Walks:
     @contextmanager
     def function(self, group: Group, kind: str, extra: Sequence[str] = ()) -> Iterator[Writer]:
         """A function for one group; its arguments are what its lines mention."""
-        w = Writer(self.names, self.layouts)
+        w = Writer(self.names, self.layouts, over=group.by == ENTRIES)
         yield w
         body = "\n".join(w.lines)
         number = len(self.functions) + 1
@@ -193,7 +193,7 @@ class Walks:
         place = layout.column if layout.column is not None else len(slots) - 1
         if not slots or layout.contiguous is None or (group.by == SAMPLES and place == 0):
             return None
-        axis = str(slots[place])
+        axis, over = str(slots[place]), group.by == ENTRIES
         known: set[str] = {ACCUMULATOR}
         for instruction in group.instructions:
             inner = isinstance(instruction, Contract | Reduce)
@@ -203,11 +203,11 @@ class Walks:
                 and isinstance(instruction, Reduce)
                 and (
                     axis in fixed(instruction, self.program)
-                    or not vectorizes(terms(instruction, self.program), axis, self.layouts, frozenset())
+                    or not vectorizes(terms(instruction, self.program), axis, self.layouts, frozenset(), over)
                 )
             ):
                 return None
-            if not vectorizes(value, axis, self.layouts, frozenset(known)):
+            if not vectorizes(value, axis, self.layouts, frozenset(known), over):
                 return None
             if not runs_along(self.layouts.home[instruction.out.tensor], instruction.out.slots, axis):
                 return None
