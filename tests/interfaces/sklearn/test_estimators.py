@@ -73,6 +73,14 @@ def test_the_same_weights_as_scikit_learn(options):
     assert ours.validation_scores_ == pytest.approx(own.validation_scores_) if options.get("early_stopping") else True
 
 
+def test_the_reported_loss_is_cut_as_in_scikit_learn():
+    """Unscaled numbers of thousands: sure and wrong predictions, whose loss decides when to stop."""
+    X, y = WINE
+    own, ours = (kind(random_state=2, max_iter=30).fit(X, y) for kind in (OwnClassifier, MLPClassifier))
+    assert own.loss_curve_[0] > 20
+    np.testing.assert_allclose(ours.loss_curve_, own.loss_curve_, rtol=1e-6)
+
+
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
 def test_sample_weights_count_as_in_scikit_learn(solver):
     X, y = scaled(CANCER)

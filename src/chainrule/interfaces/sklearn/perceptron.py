@@ -14,7 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from chainrule.data.sparse import as_sparse, is_sparse
 from chainrule.errors import DataError, SettingError
-from chainrule.interfaces.sklearn.prepared import PENALTY_MEAN, Prepared, Setting, names_of_layers, prepared
+from chainrule.interfaces.sklearn.prepared import Prepared, Setting, names_of_layers, prepared
 from chainrule.interfaces.sklearn.settings import Settings, check
 from chainrule.interfaces.sklearn.solvers import Course, Data, Task, run_epochs, run_lbfgs
 from chainrule.interfaces.sklearn.texts import (
@@ -29,6 +29,7 @@ from chainrule.training.network import Network
 
 Array = np.ndarray[Any, Any]
 
+PENALTY, SHOWN = "mean_penalty", "shown_loss"  # what is reported beside E
 SHORT = 32  # columns: so few go through the dense tiles faster than along lists (kernels/native.py)
 
 
@@ -135,7 +136,7 @@ class Perceptron(BaseEstimator):  # type: ignore[misc]
             self._optimizer_states: dict[str, Array] = {}
         network.keep({**self._optimizer_states})
         judge = None if judges is None else self._judge(judges)
-        task = Task(self._engine.prepared, network, data, settings, course, self._reported, self._averages(), judge)
+        task = Task(self._engine.prepared, network, data, settings, course, self._watched(), self._reported, judge)
         if settings.solver == "lbfgs":
             self.loss_ = run_lbfgs(task)
         else:
@@ -234,14 +235,23 @@ class Perceptron(BaseEstimator):  # type: ignore[misc]
 
     def _reported(self, means: Mapping[str, float]) -> float:
         """The loss as scikit-learn reports it."""
-        if not self._averages():
-            return means["E"]
-        penalty = means[PENALTY_MEAN]
-        return (means["E"] - penalty) / self.n_outputs_ + penalty
+        if SHOWN in means:
+            return means[SHOWN] + means[PENALTY]
+        if PENALTY in means:
+            return (means["E"] - means[PENALTY]) / self.n_outputs_ + means[PENALTY]
+        return means["E"]
 
-    def _averages(self) -> bool:
-        """Whether scikit-learn reports half the mean over the outputs, though it moves by half the sum's gradient."""
-        return bool(self.loss == "squared_error" and self.n_outputs_ > 1)
+    def _watched(self) -> dict[str, str]:
+        """What that takes beside E, which the gradient is of: formulas of one sample."""
+        if self.loss == "log_loss":
+            # It keeps p within eps and 1 - eps where it reports the loss, though not in the gradient. On inputs that
+            # are not scaled that decides how soon it stops.
+            eps = float(np.finfo(self.dtype).eps)
+            cut = f"min(max(p[k], {eps!r}), 1 - {eps!r})"
+            both = "" if self._kind() == "multiclass" else f" + (1 - t[k])*log(1 - {cut})"
+            return {PENALTY: "penalty", SHOWN: f"-s/mean[n](s)*sum[k](t[k]*log({cut}){both})"}
+        # It moves by the gradient of half the sum over the outputs, and reports half the mean.
+        return {PENALTY: "penalty"} if self.loss == "squared_error" and self.n_outputs_ > 1 else {}
 
     def _class_weighted(self, y: Any, weights: Array | None) -> Array | None:
         return weights

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.data.sparse import CHUNK_NUMBERS, SparseRows
-from chainrule.formula.expr import Element, Expr
-from chainrule.formula.parse import parse_system
+from chainrule.formula.parse import parse_expression, parse_system
 from chainrule.formula.system import System
 from chainrule.program.instructions import Program
 from chainrule.program.interpret import run
@@ -36,7 +35,6 @@ Weights = Mapping[str, Array]
 
 KEPT_TEXTS = 32
 KEPT_PREDICTORS = 4  # each with memory for 384 rows
-PENALTY_MEAN = "mean_penalty"  # what the penalty is called among a step's reports
 INTERPRETED_ROWS = 2048  # at a time: 2048 × 784 float64 are 12 MB
 
 
@@ -69,7 +67,7 @@ class Prepared:
     def __init__(self, text: str):
         self.text = text
         self.system: System = parse_system(text, vocabulary())
-        self.programs: dict[tuple[str, ...], Program] = {}
+        self.programs: dict[object, Program] = {}
         self.calls = 0
         self.predictors: OrderedDict[Setting, _Loaded] = OrderedDict()
         self.lock = threading.Lock()
@@ -83,14 +81,12 @@ class Prepared:
     def prediction(self) -> Program:
         return lower_prediction(self.system)
 
-    def training(self, rule: str, *, penalty: bool = False) -> Program:
-        """One training step by an update rule; `penalty` says whether that part of the loss is reported too."""
-        return self.watching(rule, {PENALTY_MEAN: Element("penalty", ())} if penalty else {})
-
-    def watching(self, rule: str, metrics: Mapping[str, Expr]) -> Program:
-        """One training step by an update rule, which reports these quantities of a sample beside the loss."""
-        key = (rule, *metrics)
+    def training(self, rule: str, watched: Mapping[str, str]) -> Program:
+        """One training step by an update rule, which reports these formulas of a sample beside the loss."""
+        key = (rule, *watched.items())
         if key not in self.programs:
+            tensors, samples = self.system.tensors, self.system.samples
+            metrics = {n: parse_expression(text, tensors, vocabulary(), samples) for n, text in watched.items()}
             self.programs[key], _ = self._pattern.training_program(rule, metrics)
         return self.programs[key]
 

@@ -34,7 +34,7 @@ Array = np.ndarray[Any, Any]
 # have to be run twice; 100 ms are the longest that nobody prints and Ctrl-C waits.
 AHEAD_WORK, CALL_WORK = 1e8, 2e9
 AHEAD = 24  # epochs
-# Steps of up to some 100 µs stay on one thread. On a machine that others used too (measured on digits and breast cancer),
+# Steps of up to some 100 µs stay on one thread. On a machine that others used too (digits, breast cancer),
 # two threads took 2.4 times the processor's time of one, waiting for each other, and 2 to 6 times as long.
 SMALL_STEP = 5_000_000
 CALL_ROWS = 2**21  # rows in one call's orders: 16 MB
@@ -80,8 +80,8 @@ class Task:
     data: Data
     settings: Settings
     course: Course
+    watched: Mapping[str, str]  # formulas of one sample that `reported` wants beside the loss E
     reported: Callable[[Mapping[str, float]], float]  # the loss, as scikit-learn reports it, of the watched means
-    penalty: bool = False  # whether `reported` wants the penalty apart
     judge: Callable[[Mapping[str, Array]], float] | None = None  # the score of weights on validation rows
 
     @cached_property
@@ -125,7 +125,7 @@ def run_epochs(task: Task, random: Any, *, once: bool = False) -> None:
     # Masks of dropout are drawn by a seed of their own; without dropout the generator gives what scikit-learn's gives.
     seed = int(random.randint(2**31 - 1)) if settings.dropout else 0
     rates = _Rates(task, last)
-    program = task.prepared.training(settings.rule, penalty=task.penalty)
+    program = task.prepared.training(settings.rule, task.watched)
     runner = task.prepared.runner(task.network, program, data.arrays, task.plan(seed))
     shuffled = np.arange(data.rows, dtype=np.int64)
     stopped = False
@@ -282,7 +282,7 @@ def run_lbfgs(task: Task) -> float:
     from scipy.optimize import minimize
 
     settings, names = task.settings, [p.name for p in task.prepared.system.parameters]
-    program = task.prepared.training(GRADIENT_RULE, penalty=task.penalty)
+    program = task.prepared.training(GRADIENT_RULE, task.watched)
     runner = task.prepared.runner(task.network, program, task.data.arrays, task.plan(0))
     shapes = {name: task.network.kept[name].shape for name in names}
     order = np.arange(task.data.rows, dtype=np.int64)

@@ -20,16 +20,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_feature_names, _check_sample_weight, check_is_fitted, column_or_1d
 
 from chainrule.errors import DataError, SettingError
-from chainrule.formula.expr import Expr
-from chainrule.formula.parse import parse_expression
 from chainrule.interfaces.sklearn.columns import Columns, Table, as_columns
 from chainrule.interfaces.sklearn.prepared import Prepared, Setting, prepared
 from chainrule.interfaces.sklearn.settings import hidden_sizes
 from chainrule.interfaces.sklearn.solvers import threads_for
 from chainrule.messages import say
+from chainrule.program.instructions import Program
 from chainrule.training.loop import Plan
 from chainrule.training.network import Network
-from chainrule.training.vocabulary import vocabulary
 from chainrule.training.watch import Silent
 
 Array = np.ndarray[Any, Any]
@@ -278,13 +276,9 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
         raise NotImplementedError
 
 
-def _program(text: Prepared, members: int) -> Any:
+def _program(text: Prepared, members: int) -> Program:
     """The training step, with each member's loss on the rows that it leaves out."""
-    watched: dict[str, Expr] = {}
-    for m in range(1, members + 1):
-        formula = f"[s{m} == 0]*loss{m}"
-        watched[f"held{m}"] = parse_expression(formula, text.system.tensors, vocabulary(), text.system.samples)
-    return text.watching(RULE, watched)
+    return text.training(RULE, {f"held{m}": f"[s{m} == 0]*loss{m}" for m in range(1, members + 1)})
 
 
 def _folds(splitter: Any, targets: Array, rows: int) -> Array:
