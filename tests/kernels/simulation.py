@@ -198,6 +198,7 @@ class Simulation:
         for name in runner.module.addresses:
             array = runner.memory[name].reshape(-1)
             given = name.endswith((" source", " starts", " places")) or name in (ORDER, SUMS, CLOCKS, KEYS)
+            given |= name.startswith("heads ")  # each step leaves them 0, as it finds them
             if name in kept or name.split(" by ")[0] in kept:
                 layout = dict(runner.module.layouts.columns(name.split(" by ")[0])).get(name)
                 layout = layout or runner.module.layouts.home[name]
@@ -235,7 +236,7 @@ def simulate(network: Network, data: Mapping[str, Array], *, batch_size: int, th
              profile: bool = False, **options: Any) -> native.NativeRunner:  # fmt: skip
     """One epoch of training in the order of the rows; `backward` runs the last thread first between two barriers."""
     plan = Plan(batch_size=batch_size, threads=threads, **options)
-    arrays = network.bind((data,), {}, ("input", "target", "label"))
+    arrays = network.bind((data,), {}, ("input", "target", "label"), sparse=True)
     program, _ = network.training_program(plan.optimizer, network.metrics(arrays))
     kept = network.kept
     start = {t.name: kept.get(t.name, np.zeros([network.sizes[i] for i in t.indices])) for t in program.kept}

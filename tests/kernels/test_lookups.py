@@ -10,6 +10,7 @@ from chainrule.kernels.source import write_module
 from chainrule.program.lookups import rows_of
 from chainrule.training.network import Network, formula
 from chainrule.training.runner import EpochReport
+from tests.kernels.simulation import simulate
 from tests.kernels.test_native import assert_same
 
 ROWS = 41  # with batches of 12: 12, 12, 12 and 5
@@ -67,7 +68,8 @@ def data(text: str, seed: int = 0) -> dict[str, np.ndarray]:
 def trained(text: str, dtype: str, **options: object) -> tuple[Network, dict[str, np.ndarray]]:
     net = formula(text, dtype=dtype, sizes=SIZES, seed=3)
     start = net.parameters
-    net.fit(data(text), epochs=2, batch_size=12, verbose=0, **options)
+    options = {"epochs": 2, "shuffle": False, **options}
+    net.fit(data(text), batch_size=12, verbose=0, **options)
     return net, start
 
 
@@ -181,3 +183,13 @@ def test_every_step_finds_the_lists_empty():
         ends.append(runner.state()["T"])
     assert np.array_equal(ends[0], ends[2])
     assert not np.array_equal(ends[0], ends[1])
+
+
+@pytest.mark.parametrize(("text", "rule", "threads"), [(TABLES, "sgd", 2), (TIED, "adam", 3)])
+def test_no_race_and_no_index_outside(text, rule, threads):
+    """The generated text, run by Python with every access looked at."""
+    net = formula(text, dtype="float64", sizes=SIZES, seed=3)
+    runner = simulate(net, data(text), batch_size=12, threads=threads, optimizer=rule, learning_rate=0.01)
+    wanted, _ = trained(text, "float64", optimizer=rule, learning_rate=0.01, engine="interpreter", epochs=1)
+    state = runner.state()
+    assert all(np.allclose(state[n], a, rtol=1e-8, atol=1e-10) for n, a in wanted.parameters.items())

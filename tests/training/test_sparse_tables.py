@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from chainrule.data.sparse import as_sparse
 from chainrule.errors import DataError
 from chainrule.training.network import Network, formula
+from tests.kernels.simulation import simulate
 
 ROWS, WIDTH = 90, 900
 
@@ -76,6 +78,20 @@ def test_the_interpreter_takes_them_too():
     assert same_bits(slow, trained(TWO_LAYERS, x, "float64", engine="interpreter"))
     fast = trained(TWO_LAYERS, sp.csr_array(x), "float64").parameters
     assert all(np.allclose(fast[n], a, rtol=1e-9, atol=1e-12) for n, a in slow.parameters.items())
+
+
+@pytest.mark.parametrize("text", [TWO_LAYERS, NOT_WALKED], ids=["walked", "not walked"])
+def test_no_race_and_no_index_outside(text):
+    """The generated text, run by Python with every access looked at: three threads share three blocks of columns."""
+    x = as_sparse("x", sp.csr_array(dense_table("float64")[:14]))
+    text = text.replace("size j = 20", "size j = 2")
+    data = {"x": x, "t": target()[:14]}
+    net = formula(text, dtype="float64", seed=2)
+    runner = simulate(net, data, batch_size=8, threads=3, learning_rate=0.01)
+    slow = formula(text, dtype="float64", seed=2)
+    slow.fit(data, batch_size=8, shuffle=False, learning_rate=0.01, verbose=0, engine="interpreter")
+    state = runner.state()
+    assert all(np.allclose(state[n], a, rtol=1e-9, atol=1e-12) for n, a in slow.parameters.items())
 
 
 def test_unsorted_rows_with_duplicates():
