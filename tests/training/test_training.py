@@ -85,6 +85,17 @@ def test_a_schedule_that_names_steps_spans_each_training_and_another_goes_on(dat
     assert rates == pytest.approx([1, 0.5, 1, 0.5, 1, 1 / 3, 1 / 5, 1 / 7])
 
 
+def test_the_rate_of_each_step_is_the_one_that_a_callback_reads(data):
+    rates = []
+
+    class Rates(Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            rates.append(self.training.learning_rate)
+
+    fitted(data, epochs=2, optimizer="sgd", learning_rate="1/step", callbacks=[Rates()], engine="interpreter")
+    assert rates == pytest.approx([1 / step for step in range(1, 9)])
+
+
 def test_a_callback_may_change_the_rate_and_the_weights_and_end_it(data):
     class Meddler(Callback):
         def on_epoch_end(self, epoch, logs=None):

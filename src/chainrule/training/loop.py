@@ -198,7 +198,8 @@ class Training:
                 self._diverged(epoch, n, orders, before, table, report)
         # The last one that was begun: those behind it have no steps.
         begun = max(1, sum(1 for r in reports if r.steps))
-        self.done += sum(r.steps for r in reports)
+        if not self.callbacks.per_batch:
+            self.done += sum(r.steps for r in reports)
         self.network.steps += sum(r.steps for r in reports)
         self.network.epochs += begun
         self.network.keep(self.runner.state())
@@ -222,7 +223,7 @@ class Training:
         whole = EpochReport(0, 0, dict.fromkeys(self.program.watched, 0.0))
         for step, (start, stop) in enumerate(batch_bounds(len(order), self.batch)):
             self.callbacks.on_train_batch_begin(step)
-            now = self.rates.table(self.done + step, 1)
+            now = self.rates.table(self.done, 1)
             for name, column in table.items():  # as it was used, for who replays the epoch
                 column[step] = now[name][0]
             report = self.runner.epoch(order[start:stop], self.batch, now, Silent())
@@ -230,6 +231,7 @@ class Training:
                 whole.failed_step = step
                 return whole
             whole.add(report)
+            self.done += report.steps
             self.callbacks.on_train_batch_end(step, self.logs_of(whole.means()))
             if self.watcher.step_ends(whole.steps, whole.samples, whole.sums) or (self.stop and step + 1 < self.steps):
                 whole.stopped = self.watcher.stop
