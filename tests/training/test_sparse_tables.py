@@ -21,12 +21,21 @@ target t[k]
 parameter W[i, j], V[j, k] = glorot_uniform
 parameter b[j] = zeros
 size j = 20, k = 3
-h[j] = tanh(sum[i](x[i]*W[i, j]/2) + b[j])
+h[j] = tanh(sum[i](x[i]*W[i, j]) + b[j])
 y[k] = sum[j](h[j]*V[j, k])
 E = sum[k]((y[k] - t[k])**2)
 """
 # x is read by more than products, so that its zeros count, and no list of the others will do.
-NOT_WALKED = TWO_LAYERS.replace("sum[i](x[i]*W[i, j]/2)", "sum[i](exp(-x[i])*W[i, j])")
+NOT_WALKED = TWO_LAYERS.replace("sum[i](x[i]*W[i, j])", "sum[i](exp(-x[i])*W[i, j])")
+# One result for each row, one for each column: no matrix product.
+LINEAR = """
+input x[i]
+target t[k]
+parameter w[i] = uniform(-0.1, 0.1)
+parameter b = zeros
+y[k] = sigmoid(sum[i](x[i]*w[i]/2) + b)
+E = sum[k]((y[k] - t[k])**2)
+"""
 SCALED = TWO_LAYERS.replace("input x[i]", "input q[i]").replace("h[j] =", "x[i] = q[i]/4\nh[j] =")
 IMAGES = TWO_LAYERS.replace("x[i]", "x[r, c]").replace("sum[i]", "sum[r, c]").replace("W[i, j]", "W[r, c, j]")
 
@@ -80,7 +89,7 @@ def test_the_interpreter_takes_them_too():
     assert all(np.allclose(fast[n], a, rtol=1e-9, atol=1e-12) for n, a in slow.parameters.items())
 
 
-@pytest.mark.parametrize("text", [TWO_LAYERS, NOT_WALKED], ids=["walked", "not walked"])
+@pytest.mark.parametrize("text", [TWO_LAYERS, LINEAR, NOT_WALKED], ids=["walked", "linear", "not walked"])
 def test_no_race_and_no_index_outside(text):
     """The generated text, run by Python with every access looked at: three threads share three blocks of columns."""
     x = as_sparse("x", sp.csr_array(dense_table("float64")[:14]))
@@ -92,6 +101,16 @@ def test_no_race_and_no_index_outside(text):
     slow.fit(data, batch_size=8, shuffle=False, learning_rate=0.01, verbose=0, engine="interpreter")
     state = runner.state()
     assert all(np.allclose(state[n], a, rtol=1e-9, atol=1e-12) for n, a in slow.parameters.items())
+    assert bool(runner.module.sparse) == ("exp(" not in text)
+
+
+@pytest.mark.parametrize("rule", ["sgd", "adam"])
+def test_linear_models_walk_their_rows_and_columns(rule):
+    x = dense_table("float64")
+    slow = trained(LINEAR, x, "float64", optimizer=rule, engine="interpreter").parameters
+    fast = [trained(LINEAR, sp.csr_array(x), "float64", optimizer=rule, threads=n) for n in (1, 2)]
+    assert same_bits(*fast)
+    assert all(np.allclose(fast[0].parameters[n], a, rtol=1e-9, atol=1e-12) for n, a in slow.items())
 
 
 def test_unsorted_rows_with_duplicates():
@@ -102,7 +121,9 @@ def test_unsorted_rows_with_duplicates():
     assert same_bits(trained(TWO_LAYERS, coo, "float64"), trained(TWO_LAYERS, x, "float64", sparse=True))
 
 
-@pytest.mark.parametrize("text", [TWO_LAYERS, NOT_WALKED, IMAGES], ids=["walked", "not walked", "images"])
+@pytest.mark.parametrize(
+    "text", [TWO_LAYERS, LINEAR, NOT_WALKED, IMAGES], ids=["walked", "linear", "not walked", "images"]
+)
 def test_all_that_a_network_computes(text):
     x, t = dense_table("float32"), target()
     table = sp.csr_array(x)

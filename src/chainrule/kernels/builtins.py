@@ -4,7 +4,7 @@ numbers   F(x) float64(x) int64(x)  select(condition, yes, no)  least(a, b)  exp
 memory    F_at(address) uint8_at …  at(pointer, i)  stack(count) stack_int64(count)  prefetch(pointer, i)
 random    draw(key, row, place)  draw_lanes(key, row, place)
 vectors   vector(p, i)  put(p, i, v)  spread(x)  lanes_from(i)  first_lanes(count)  sum_lanes max_lanes min_lanes
-products  tile(…) (tile.py)  walk_list(wide, …) put_pair(pairs, e, place, value) (sparse.py)
+products  tile(…) (tile.py)  walk_list(wide, …) put_pair(pairs, e, place, value) pair_place(pairs, e) (sparse.py)
 threads   barrier load store (threads.py)  clock()
 """
 
@@ -48,7 +48,7 @@ def make_builtins(dtype: str, shape: TileShape) -> dict[str, Builtin]:
         "min_lanes": _across(scalars.minimum),
     }
     made["tile"] = _call(lambda module: tile.build_tile(module, shape, dtype))
-    made |= {"walk_list": _walk_list(dtype, shape), "put_pair": _put_pair}
+    made |= {"walk_list": _walk_list(dtype, shape), "put_pair": _put_pair, "pair_place": _pair_place}
     made["barrier"] = _call(threads.build_barrier)
     made |= {"load": _load, "store": _store, "clock": _clock, "prefetch": _prefetch}
     return made
@@ -286,6 +286,15 @@ def _put_pair(t: FunctionTranslator, arguments: list[ir.Value]) -> None:
     whole = _whole(place) if word == INT else t.builder.trunc(_whole(place), word)
     t.builder.store(whole, t.builder.bitcast(pair, word.as_pointer()))
     t.builder.store(t.cast(value, t.number), t.builder.gep(pair, [INT(1)]))
+
+
+def _pair_place(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value:
+    """`pair_place(pairs, e)`: the place of entry e of a list."""
+    pairs, e = arguments
+    word = ir.IntType(8 * _item_bytes(t))
+    pair = t.builder.gep(pairs, [t.builder.shl(_whole(e), INT(1))])
+    place = t.builder.load(t.builder.bitcast(pair, word.as_pointer()))
+    return place if word == INT else t.builder.sext(place, INT)
 
 
 def _load(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value:

@@ -52,7 +52,7 @@ _WORDS = """
     order out p pack packs pairs panel panels place power prefetch put put_pair q r range relu result round row
     row_start row_stop rows s same samples scalar select sigmoid sign sin slot softplus source spread sqrt stack
     stack_int64 start step stop store sum_lanes sums t tail tanh thread threads tile tiles total uint8_at unit
-    units value vector walk_list watch wide width down
+    units value vector walk_list watch wide width down turn pair_place begin copy_numbers copy_listed
 """
 TAKEN = frozenset(_WORDS.split())
 

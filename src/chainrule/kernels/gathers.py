@@ -9,7 +9,7 @@ from __future__ import annotations
 from chainrule.formula.expr import elements, symbols
 from chainrule.kernels.expressions import Writer
 from chainrule.kernels.walks import Walks
-from chainrule.program.instructions import Contract, reads
+from chainrule.program.instructions import Contract, Reduce, reads
 
 AHEAD = 4  # rows: some 20 µs of work, more than the slowest memory takes
 
@@ -22,7 +22,7 @@ def gather(start, stop, width, stride, order, batch_first, source, batch):
             batch[n * stride + c] = F(source[row * width + c])"""
 
 GATHER_NUMBERS = """\
-def gather_numbers(start, stop, width, order, batch_first, source, batch):
+def copy_numbers(start, stop, width, order, batch_first, source, batch):
     # class numbers of the batch's rows: float32 could not tell 16777217 from 16777216
     for n in range(start, stop):
         row = order[batch_first + n]
@@ -31,7 +31,7 @@ def gather_numbers(start, stop, width, order, batch_first, source, batch):
 
 
 GATHER_LISTED = """\
-def gather_listed(start, stop, width, stride, order, batch_first, starts, places, source, batch):
+def copy_listed(start, stop, width, stride, order, batch_first, starts, places, source, batch):
     # the batch's rows from lists of their non-zeros
     for n in range(start, stop):
         row = order[batch_first + n]
@@ -56,7 +56,8 @@ def list_arguments(walks: Walks, name: str) -> list[str]:
 def has_columns(walks: Walks, name: str) -> bool:
     """Whether a sparse input is walked down its columns too: by the gradient of its weights."""
     samples = (walks.program.samples,)
-    return any(isinstance(i, Contract) and i.indices == samples and name in reads(i) for i in walks.program)
+    sums = [i for i in walks.program if isinstance(i, Contract | Reduce) and i.indices == samples]
+    return any(name in reads(i) for i in sums)
 
 
 def gather_lists(walks: Walks, name: str) -> str:

@@ -10,12 +10,13 @@ sparse table, whose columns are many, they begin at `firsts[c]`.
 
 from __future__ import annotations
 
-from chainrule.formula.expr import Element
+from chainrule.formula.expr import Element, Expr, elements
 from chainrule.kernels.expressions import Writer
+from chainrule.kernels.layout import Layout
 from chainrule.kernels.lookups import Lookups
-from chainrule.kernels.schedule import ENTRIES, SAMPLES, Group, as_matrices, panel_column
+from chainrule.kernels.schedule import ENTRIES, SAMPLES, Group, as_matrices, listed_sum, panel_column
 from chainrule.kernels.walks import nothing_without_gradient
-from chainrule.program.instructions import Contract, Map
+from chainrule.program.instructions import Contract, Map, Reduce, reads
 
 # Of the left side, what is walked again and again should stay in the second-level cache: 192 of 512 KB of float32.
 LEFT_ENTRIES = 49_152
@@ -258,6 +259,47 @@ class Products(Lookups):
                     w.line(f"walk_list(wide, at({columns}, 2 * {begin}), count, b, step, 0, acc)")
                     self.decode(w, "row", rows, rows)
                     self._wide_columns(w, group, last, axis, "0")
+
+    def reduce(self, group: Group) -> None:
+        """A group whose head is a sum, maximum or minimum."""
+        names = [n for n in self.sparse if n in reads(group.head)]
+        factor = listed_sum(group.head, names[0], self.program.samples) if len(names) == 1 else None
+        if factor is None:
+            super().reduce(group)
+            return
+        assert isinstance(group.head, Reduce)
+        self._listed_sum(group, group.head, names[0], factor)
+
+    def _listed_sum(self, group: Group, head: Reduce, name: str, factor: Expr) -> None:
+        """One sum for each row, or for each column, of a sparse table: along its list, a number at a time."""
+        starts, _, rows, counts, columns, capacity, _, blocks, _, *firsts = self.sparse_words(name)
+        n, declared = self.program.samples, self.program.tensors[name].indices
+        (element,) = (e for e in elements(head.body) if e.tensor == name)
+        along_samples = head.indices == (n,)
+        with self.function(group, "sparse", [*self.sparse_words(name), "order", "batch_first"]) as w:
+            self.load_scalars(w, group)
+            with self.each(w, head.out, group.by):
+                if along_samples:
+                    place = w.row_major(element.slots[1:], Layout((*declared[1:], "", "")))
+                    w.line(f"column = {place}")
+                    w.line(f"first = {firsts[0]}[column]")
+                    w.line(f"count = {counts}[column]")
+                else:
+                    w.line(f"e = order[batch_first + {w.loops[n]}] * {blocks}")
+                    w.line(f"first = {w.loops[n]} * {capacity}")
+                    w.line(f"count = {starts}[e + {blocks}] - {starts}[e]")
+                quiet = along_samples and nothing_without_gradient(group)
+                with w.block("if count > 0:" if quiet else "if True:"):
+                    pairs = columns if along_samples else rows
+                    w.line("acc = F(0)")
+                    with w.block("for q in range(first, first + count):"):
+                        if along_samples:
+                            w.loops[n] = self.names("index", n)
+                            w.line(f"{w.loops[n]} = pair_place({pairs}, q)")
+                        else:
+                            self.decode(w, f"pair_place({pairs}, q)", [str(s) for s in element.slots[1:]], declared[1:])
+                        w.line(f"acc += {pairs}[2 * q + 1] * {w.value(factor)}")
+                    self.finish(w, group, "acc")
 
     def _wide_columns(self, w: Writer, group: Group, last: str, axis: str | None, sums: str) -> None:
         """The epilogue of the panels of a chunk."""

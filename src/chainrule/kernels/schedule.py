@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from chainrule.formula.expr import ZERO, Delta, Element, Expr, Position, elements, transform, walk
+from chainrule.formula.expr import ZERO, Delta, Element, Expr, Mul, Position, elements, mul, transform, walk
 from chainrule.kernels.layout import Layout
 from chainrule.program.instructions import ACCUMULATOR, Contract, Instruction, Map, Program, Reduce, Update, reads
 from chainrule.program.lookups import tables
@@ -319,10 +319,11 @@ class SparseInput:
     listed: bool = False
 
 
-def sparse_inputs(program: Program, allowed: set[str]) -> dict[str, SparseInput]:
+def sparse_inputs(program: Program, allowed: set[str], listed: frozenset[str] = frozenset()) -> dict[str, SparseInput]:
     """Which tensors may be walked by their non-zeros: inputs, and what is 0 where an input is (pixels / 255).
 
-    They are read only as the left side of products, along a row of samples or down a column of the batch.
+    They are read only as the left side of products, along a row of samples or down a column of the batch. Those that
+    are `listed` also in sums with a single result for a row or a column, which other inputs do as fast with vectors.
     """
     found: dict[str, SparseInput] = {}
     for source in sorted(allowed):
@@ -335,8 +336,13 @@ def sparse_inputs(program: Program, allowed: set[str]) -> dict[str, SparseInput]
             readers = [i for i in program if name in reads(i)]
         if name in (*program.watched, program.output) or not readers:
             continue
-        if all(isinstance(i, Contract) and _walkable(i, name, program.samples) for i in readers):
-            found[name] = SparseInput(name, source, value)
+        along = source in listed
+        if all(
+            (isinstance(i, Contract) and _walkable(i, name, program.samples))
+            or (along and listed_sum(i, name, program.samples) is not None)
+            for i in readers
+        ):
+            found[name] = SparseInput(name, source, value, along)
     return found
 
 
@@ -347,6 +353,25 @@ def _keeps_zero(instruction: Map, element: Element) -> bool:
     if any(e != element for e in elements(instruction.value)):
         return False
     return transform(instruction.value, lambda node: ZERO if node == element else node) == ZERO
+
+
+def listed_sum(instruction: Instruction, name: str, samples: str) -> Expr | None:
+    """What an entry of an input is multiplied with, in a sum over its rows or columns with one result for each."""
+    if not isinstance(instruction, Reduce) or instruction.kind != "sum" or not isinstance(instruction.body, Mul):
+        return None
+    own = [f for f in instruction.body.factors if isinstance(f, Element) and f.tensor == name]
+    everywhere = [e for expr in expressions(instruction) for e in elements(expr) if e.tensor == name]
+    if (
+        len(own) != 1
+        or len(everywhere) != 1
+        or own[0].slots[0] != samples
+        or len(set(own[0].slots)) < len(own[0].slots)
+    ):
+        return None
+    rest, out = set(own[0].slots[1:]), instruction.out.slots
+    by_row = set(instruction.indices) == rest and out == (samples,)
+    by_column = instruction.indices == (samples,) and set(out) == rest
+    return mul(*(f for f in instruction.body.factors if f is not own[0])) if by_row or by_column else None
 
 
 def _walkable(product: Contract, name: str, samples: str) -> bool:

@@ -8,7 +8,7 @@ reads what another has written.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from chainrule.kernels.expressions import Writer
 from chainrule.kernels.gathers import GATHER, GATHER_LISTED, GATHER_NUMBERS, gather_lists, gather_name, list_arguments
@@ -73,11 +73,10 @@ def write_module(
     """
     program = signs_of_results(program)
     groups = schedule(program)
-    walked = sparse_inputs(program, set(sparse))
+    walked = sparse_inputs(program, set(sparse), listed)
     layouts = choose_layouts(program)
     while (bad := _not_walkable(groups, layouts, walked)) is not None:
         del walked[bad]
-    walked = {n: replace(s, listed=s.source in listed) for n, s in walked.items()}
     if walked:
         groups = [g for g in groups if g.head.out.tensor not in walked]
     writer = _ModuleWriter(program, input_dtypes, groups, layouts, walked, profile, listed)
@@ -326,13 +325,13 @@ class _ModuleWriter:
             batch = names("tensor", tensor.name)
             if tensor.name in self.walks.numbered:
                 numbers = names("tensor", numbers_name(tensor.name))
-                self._add(2, f"gather_numbers(start, stop, {width}, order, batch_first, {source}, {numbers})")
+                self._add(2, f"copy_numbers(start, stop, {width}, order, batch_first, {source}, {numbers})")
             if tensor.classes is not None and not self._read(tensor.name):
                 continue
             if tensor.name in self.listed:
                 words = ", ".join(names("tensor", f"{tensor.name} {part}") for part in ("starts", "places"))
                 told = f"order, batch_first, {words}, {source}, {batch}"
-                self._add(2, f"gather_listed(start, stop, {width}, {stride}, {told})")
+                self._add(2, f"copy_listed(start, stop, {width}, {stride}, {told})")
                 continue
             self._add(2, f"gather(start, stop, {width}, {stride}, order, batch_first, {source}, {batch})")
         self._clock("gather")
