@@ -38,7 +38,7 @@ def run(drawn: Case, dtype: str, density: float | None, **options: object) -> tu
         patch.setattr(native, "NativeRunner", Watched)
         if density is not None:
             patch.setattr(native, "SPARSE_DENSITY", density)
-        net.fit(drawn.data, verbose=0, engine="interpreter" if density is None else "native", **options)
+        net.fit(drawn.data, verbose=0, advice=False, engine="interpreter" if density is None else "native", **options)
     return dict(net.kept), runners[0] if runners else None
 
 

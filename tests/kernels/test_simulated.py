@@ -31,7 +31,7 @@ def check(drawn: Case, threads: int, backward: bool = False, dtype: str = "float
     slow = drawn.network(dtype)
     start = slow.parameters
     options |= {"batch_size": BATCH, "shuffle": False, "verbose": 0, "engine": "interpreter"}
-    history = slow.fit(drawn.data, **options)
+    history = slow.fit(drawn.data, advice=False, **options)
     assert_equal(runner, slow, start, 1e-8 if dtype == "float64" else 3e-4)
     assert runner.last_report.samples == len(next(iter(drawn.data.values())))
     if slow.system.loss is not None:
@@ -139,7 +139,7 @@ def run_drawn(drawn: object) -> None:
     slow = network()
     options = {"learning_rate": 0.01, "batch_size": BATCH}
     try:
-        slow.fit(data, shuffle=False, verbose=0, engine="interpreter", **options)
+        slow.fit(data, shuffle=False, verbose=0, engine="interpreter", advice=False, **options)
     except (NotDifferentiable, Diverged):
         return
     for threads in (1, 3):
