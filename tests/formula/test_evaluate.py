@@ -291,3 +291,12 @@ def test_a_system_keeps_what_it_was_given():
 
 def _tensors(**indices: tuple[str, ...]) -> dict[str, Tensor]:
     return {name: Tensor(name, "parameter", own) for name, own in indices.items()}
+
+
+def test_quotients_of_whole_numbers_are_exact():
+    """49*(1/49) is below 1, and a schedule that halves each 49 steps must not wait for the fiftieth."""
+    for text in ("floor(step/every)", "floor(step*every**(-1))"):
+        expr = parse_expression(text)
+        for every in range(1, 200):
+            assert evaluate(expr, {}, scalars={"step": 3.0 * every, "every": float(every)}) == 3
+    assert evaluate(parse_expression("floor(step/49)"), {}, scalars={"step": 49.0}) == 1

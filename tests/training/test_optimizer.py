@@ -140,6 +140,18 @@ def test_clipping_comes_after_the_mean_of_several_steps(data):
     assert_same(trained(Optimizer("sgd", 0.1, clip_value=0.2, accumulate=2), data, "interpreter"), expected)
 
 
+@pytest.mark.parametrize("options", [{"accumulate": 49}, {"ema": 0.5, "ema_every": 49}])
+def test_counts_that_no_float_divides_evenly(data, options):
+    """1/49 is no float: the 49th step updates all the same."""
+    whole = {"batch_size": None, "epochs": 49}
+    net = trained(Optimizer("sgd", 0.1, **options), data, "interpreter", **whole)
+    plain = trained(Optimizer("sgd", 0.1), data, "interpreter", epochs=1, batch_size=None)
+    if "accumulate" in options:
+        assert_same(net, plain.parameters)
+    else:
+        assert all(np.array_equal(net.kept[f"average_{n}"], net.parameters[n]) for n in net.parameters)
+
+
 def test_the_lines_of_the_formulas_are_wrapped_too(data):
     net = formula(TEXT + "w <- w - 0.1*g\n", dtype="float64", seed=2)
     net.fit(*data, batch_size=4, shuffle=False, verbose=0, engine="interpreter", optimizer=Optimizer(clip_value=0.2))

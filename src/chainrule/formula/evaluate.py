@@ -7,7 +7,7 @@ in complex128. It computes what is written: the stable forms are simplify.py's.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,7 +135,7 @@ class _Evaluator:
             case Add(terms):
                 return self._spread(lambda *a: sum(a[1:], start=a[0]), *terms)
             case Mul(factors):
-                return self._spread(_product, *factors)
+                return self._product(factors)
             case Power(base, exponent):
                 return self._spread(_power, base, exponent)
             case Apply(function, arguments):
@@ -159,6 +159,21 @@ class _Evaluator:
             case Draw():
                 return self._draw(expr)
         raise AssertionError(f"unknown node {type(expr).__name__}")
+
+    def _product(self, factors: tuple[Expr, ...]) -> _Value:
+        """What has a negative power is divided by: 49*(1/49) is below 1, and floor(step/49) would come a step late."""
+        above: list[Expr] = []
+        below: list[Expr] = []
+        for factor in factors:
+            match factor:
+                case Power(base, Number(exponent)) if exponent < 0:
+                    below.append(base if exponent == -1 else Power(base, Number(-exponent)))
+                case Number(value) if value.numerator == 1 and value.denominator > 1:
+                    below.append(Number(1 / value))
+                case _:
+                    above.append(factor)
+        count = len(above)
+        return self._spread(lambda *a: _quotient(a[:count], a[count:]), *above, *below)
 
     def inexact(self, value: _Value) -> _Value:
         """Labels, pixels and positions to compute with: bytes would overflow, int64 make float64 of float32."""
@@ -279,6 +294,12 @@ def _length(axis: str, values: list[_Value]) -> int:
 
 def _product(*arrays: Array) -> Array:
     return np.asarray(math.prod(arrays[1:], start=arrays[0]))
+
+
+def _quotient(above: Sequence[Array], below: Sequence[Array]) -> Array:
+    if not below:
+        return _product(*above)
+    return np.asarray(np.divide(_product(*above) if above else 1.0, _product(*below)))
 
 
 def _power(base: Array, exponent: Array) -> Array:

@@ -110,10 +110,15 @@ def look(network: Network, arrays: Mapping[str, Array]) -> Look | None:
 
 
 class Advisor:
-    """Looks at one training, before it and after the first epoch of a network; each line is a ChainruleWarning."""
+    """Looks at one training, before it and after the first epoch of a network; each line is a ChainruleWarning.
 
-    def __init__(self, network: Network, arrays: Mapping[str, Array], program: Program, *, weighted: bool):
-        self.network, self.arrays, self.weighted = network, arrays, weighted
+    `compared` says whether the loss that is looked at can be compared: that of samples without weights, after an update.
+    """
+
+    def __init__(self, network: Network, arrays: Mapping[str, Array], program: Program, *, compared: bool):
+        self.network, self.arrays = network, arrays
+        # Moving averages are far behind at first.
+        self.compared = compared and not network.system.has_phases
         self.before: Look | None = None
         lines = advise(network, arrays, program)
         if program.gradients and network.epochs == 0:
@@ -128,9 +133,7 @@ class Advisor:
             return
         now = look(self.network, self.arrays)
         assert now is not None
-        # The loss that is looked at has no sample weights, and moving averages are far behind at first.
-        compared = not self.weighted and not self.network.system.has_phases
-        for line in after_epoch(self.network, self.before, now, rate, compared=compared):
+        for line in after_epoch(self.network, self.before, now, rate, compared=self.compared):
             warn(line)
 
 

@@ -19,7 +19,7 @@ from chainrule.training.callbacks.base import CallbackList
 from chainrule.training.diverge import explain_divergence
 from chainrule.training.metrics import Asked, measures, rankings
 from chainrule.training.network import Network
-from chainrule.training.optimizer import AVERAGE, Optimizer
+from chainrule.training.optimizer import AVERAGE, Optimizer, as_optimizer
 from chainrule.training.ranking import rank
 from chainrule.training.rates import Rates
 from chainrule.training.runner import EpochReport, make_runner
@@ -127,7 +127,9 @@ class Training:
         self.callbacks = CallbackList(plan.callbacks, self)
         self.advisor: Advisor | None = None
         if plan.advice:
-            self.advisor = Advisor(network, data.arrays, self.program, weighted=data.weights is not None)
+            updated = as_optimizer(plan.optimizer).accumulate <= self.steps
+            compared = updated and data.weights is None
+            self.advisor = Advisor(network, data.arrays, self.program, compared=compared)
 
     # what callbacks ask for
 
