@@ -84,3 +84,10 @@ def test_the_shape_of_an_image(shape, drawn):
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(FileError, match="cannot be written"):
         plots.save_curves(history(loss=1.0), tmp_path / "absent" / "curves.png")
+
+
+def test_a_validation_that_not_every_epoch_has(tmp_path):
+    made = history(loss=1.0)
+    made.add(3, {"loss": 0.2, "val_loss": 0.3}, 0.1)
+    plots.save_curves(made, tmp_path / "curves.png")
+    assert has_colour(tmp_path / "curves.png", plots.VALIDATION)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import dataclass, field
+
 import numpy as np
 import pytest
 
-from chainrule.errors import Diverged, SettingError
+from chainrule.errors import DataError, Diverged, SettingError
 from chainrule.training.callbacks import Callback
 from chainrule.training.network import formula
 
@@ -153,3 +156,115 @@ def test_validation_now_and_then(data):
     _, history = fitted(data, validation_data=data, validation_freq=2)
     assert len(history.history["loss"]) == 4
     assert len(history.history["val_loss"]) == 2
+
+
+LINE = """
+input x
+target t
+parameter w = 1
+y = w*x
+E = 1/2*(y - t)**2
+"""
+
+
+def line(callback=None, engine="interpreter", **options):
+    """Four samples of t = 2x, two a step, at a rate of 0 unless told otherwise."""
+    net = formula(LINE, dtype="float64")
+    options = {"epochs": 1, "batch_size": 2, "learning_rate": 0.0, "verbose": 0, "advice": False, **options}
+    callbacks = [] if callback is None else [callback]
+    return net, net.fit(np.arange(1.0, 5), 2 * np.arange(1.0, 5), callbacks=callbacks, engine=engine, **options)
+
+
+class Setter(Callback):
+    """Sets w in one hook, in the network itself, as a model of Keras's style does."""
+
+    def __init__(self, hook):
+        setattr(self, hook, self.set)
+
+    def set(self, *_):
+        self.training.network.set_parameters(w=5.0)
+
+
+@pytest.mark.parametrize(
+    "hook",
+    ["on_train_begin", "on_epoch_begin", "on_train_batch_begin", "on_train_batch_end", "on_epoch_end", "on_train_end"],
+)
+@pytest.mark.parametrize("engine", ["native", "interpreter"])
+def test_weights_set_in_any_hook_are_those_that_go_on(hook, engine):
+    net, _ = line(Setter(hook), engine)
+    assert net.parameters["w"] == 5
+
+
+@dataclass
+class Reader(Callback):
+    """What the network says of itself after each step."""
+
+    seen: list = field(default_factory=list)
+
+    def on_train_batch_end(self, batch, logs=None):
+        net = self.training.network
+        own = self.training.weights()["w"]
+        self.seen.append((own, net.parameters["w"], copy.deepcopy(net).predict([1.0])[0], net.predict([1.0])[0]))
+
+
+@pytest.mark.parametrize("engine", ["native", "interpreter"])
+def test_the_network_has_the_weights_of_the_step_that_ended(engine):
+    reader = Reader()
+    net, _ = line(reader, engine, learning_rate=0.01, epochs=2)
+    assert [len(set(map(float, values))) for values in reader.seen] == [1] * 4
+    assert len({float(own) for own, *_ in reader.seen}) == 4
+    assert net.parameters["w"] == reader.seen[-1][0]
+
+
+class Failing(Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 1:
+            self.left = self.training.weights()["w"]
+            raise RuntimeError
+
+
+def test_a_callback_that_fails_in_mid_epoch_leaves_the_weights_of_that_step():
+    net, callback = formula(LINE, dtype="float64"), Failing()
+    with pytest.raises(RuntimeError):
+        net.fit(np.ones(8), np.ones(8) * 3, batch_size=2, callbacks=[callback], verbose=0, engine="interpreter")
+    assert net.parameters["w"] == callback.left
+    assert net.steps == 2
+
+
+class Wrong(Callback):
+    def __init__(self, **arrays):
+        self.arrays = arrays
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.training.set_weights(self.arrays)
+
+
+@pytest.mark.parametrize("arrays", [{"w": np.ones(2)}, {"v": 1.0}])
+def test_weights_that_do_not_fit_are_refused(arrays):
+    with pytest.raises(DataError, match=next(iter(arrays))):
+        line(Wrong(**arrays), "native")
+
+
+@pytest.mark.parametrize("steps", [Callback(), Steps()])
+@pytest.mark.parametrize("engine", ["native", "interpreter"])
+def test_the_steps_before_a_divergence_count(engine, steps):
+    """Adam corrects its averages by the number of steps: who goes on with these averages goes on with the number."""
+    x = np.ones(40)
+    x[25] = 1e200
+    net = formula(LINE, dtype="float64")
+    options = {"optimizer": "adam", "batch_size": 5, "shuffle": False, "verbose": 0, "engine": engine, "advice": False}
+    with pytest.raises(Diverged):
+        net.fit(x, np.ones(40) * 3, callbacks=[steps], **options)
+    short = formula(LINE, dtype="float64")
+    short.fit(x[:20], np.ones(20) * 3, **options)
+    assert net.steps == short.steps == 4
+    assert all(np.array_equal(net.kept[n], short.kept[n]) for n in short.kept)
+
+
+def test_a_history_of_a_validation_now_and_then_is_saved(tmp_path):
+    _, history = line(validation_split=0.5, validation_freq=2, epochs=4)
+    history.save(tmp_path / "history.csv")
+    rows = [row.split(",") for row in (tmp_path / "history.csv").read_text().splitlines()]
+    column = rows[0].index("val_loss")
+    assert [bool(row[column]) for row in rows[1:]] == [False, True, False, True]
+    assert [float(row[column]) for row in rows[1:] if row[column]] == history.history["val_loss"]

@@ -52,21 +52,24 @@ def save_curves(history: History, path: str | Path, *, test: Mapping[str, float]
         if not n.startswith("val_") and n != "seconds" and np.ndim(history.history[n][-1]) == 0
     ]
     figure = _figure(4.6 * len(names), 3.6)
-    epochs = [epoch + 1 for epoch in history.epoch]
     for place, name in enumerate(names, start=1):
         axes = figure.add_subplot(1, len(names), place)
-        _curve(axes, epochs, name, history.history, (test or {}).get(name))
+        _curve(axes, history, name, (test or {}).get(name))
     _write(figure, path)
 
 
-def _curve(
-    axes: Any, epochs: Sequence[int], name: str, series: Mapping[str, Sequence[float]], test: float | None
-) -> None:
+def _curve(axes: Any, history: History, name: str, test: float | None) -> None:
+    def points(of: str) -> tuple[list[int], list[float]]:
+        """A validation may come with some epochs only."""
+        known = [(n + 1, row[of]) for n, row in zip(history.epoch, history.rows, strict=True) if of in row]
+        return [n for n, _ in known], [value for _, value in known]
+
+    epochs = [n + 1 for n in history.epoch]
     mark = {"marker": "o", "markersize": 4} if len(epochs) <= 50 else {}
-    axes.plot(epochs, series[name], color=TRAINING, linewidth=2, label=_label("training"), **mark)
-    if f"val_{name}" in series:
-        held_out = series[f"val_{name}"]
-        axes.plot(epochs, held_out, color=VALIDATION, linewidth=2, linestyle="--", label=_label("validation"), **mark)
+    axes.plot(*points(name), color=TRAINING, linewidth=2, label=_label("training"), **mark)
+    if f"val_{name}" in history.history:
+        held_out = points(f"val_{name}")
+        axes.plot(*held_out, color=VALIDATION, linewidth=2, linestyle="--", label=_label("validation"), **mark)
     if test is not None:
         label = f"{_label('test')} {test:.4f}"
         axes.plot(epochs[-1:], [test], color=TEST, linestyle="none", marker="D", markersize=6, label=label)

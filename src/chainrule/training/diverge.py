@@ -8,6 +8,7 @@ instruction at a time.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
@@ -22,35 +23,43 @@ from chainrule.training.watch import Silent
 
 if TYPE_CHECKING:
     from chainrule.training.network import Network
-    from chainrule.training.runner import EpochReport, Runner
+    from chainrule.training.runner import Runner
+
+
+@dataclass(frozen=True)
+class Lost:
+    """An epoch that lost the loss, numbers from 0: the rows' order, the weights before it, and its hyper-parameters."""
+
+    epoch: int
+    step: int
+    order: Array
+    batch: int
+    before: Mapping[str, Array]
+    table: Mapping[str, Array]
+
+
+def good_steps(failed: int) -> int:
+    """How many steps count where step number `failed` of an epoch has no finite loss.
+
+    The weights before the last update are those that a finite loss was last seen with.
+    """
+    return max(failed - 1, 0)
 
 
 def explain_divergence(
-    network: Network,
-    program: Program,
-    arrays: Mapping[str, Array],
-    runner: Runner,
-    before: Mapping[str, Array],
-    order: Array,
-    batch: int,
-    table: Mapping[str, Array],
-    report: EpochReport,
-    epoch: int,
+    network: Network, program: Program, arrays: Mapping[str, Array], runner: Runner, lost: Lost
 ) -> NoReturn:
     """Put the last good weights into the network and raise Diverged, naming epoch, step and equation."""
-    failed = report.failed_step
-    assert failed is not None
-    # The weights before the last update are those that a finite loss was last seen with.
-    good_steps = max(failed - 1, 0)
-    runner.restore(before)
-    if good_steps:
-        runner.epoch(order, batch, table, Silent(), steps=good_steps)
+    order, table, first = lost.order, lost.table, good_steps(lost.step)
+    runner.restore(lost.before)
+    if first:
+        runner.epoch(order, lost.batch, table, Silent(), steps=first)
     good = runner.state()
     network.keep(good)
-    step, equation = failed, ""
+    step, equation = lost.step, ""
     kept = dict(good)
-    for step in range(good_steps, failed + 1):
-        start, stop = batch_bounds(len(order), batch)[step]
+    for step in range(first, lost.step + 1):
+        start, stop = batch_bounds(len(order), lost.batch)[step]
         rows = order[start:stop]
         drawn = {n: k[0] for n, k in keys_of_draws(program, runner.seed, table["step"][step : step + 1]).items()}
         found, kept = _first_non_finite(
@@ -61,12 +70,10 @@ def explain_divergence(
             break
     came = float(table["eta"][step]) if "eta" in table else 0.0
     rate = say("advice.diverged_rate", rate=f"{came / 10:.3g}", came=f"{came:.3g}") if came > 0 else ""
-    raise Diverged(
-        say("training.diverged", epoch=epoch + 1, step=step + 1, equation=equation or network.system.loss, rate=rate),
-        epoch=epoch + 1,
-        step=step + 1,
-        equation=equation,
-    )
+    epoch, step = lost.epoch + 1, step + 1
+    shown = equation or network.system.loss
+    text = say("training.diverged", epoch=epoch, step=step, equation=shown, rate=rate)
+    raise Diverged(text, epoch=epoch, step=step, equation=equation)
 
 
 def _first_non_finite(

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from chainrule.data.batches import batch_bounds, epoch_order
-from chainrule.errors import SettingError
+from chainrule.errors import DataError, SettingError
 from chainrule.formula.evaluate import Array
 from chainrule.formula.text import update_text
 from chainrule.messages import say
 from chainrule.training.advice import Advisor, check_targets
 from chainrule.training.callbacks.base import CallbackList
-from chainrule.training.diverge import explain_divergence
+from chainrule.training.diverge import Lost, explain_divergence, good_steps
 from chainrule.training.metrics import Asked, measures, rankings
 from chainrule.training.network import Network
 from chainrule.training.optimizer import AVERAGE, Optimizer, as_optimizer
@@ -89,9 +89,9 @@ def train(network: Network, data: Data, validation: Data | None, plan: Plan) -> 
 class Training:
     """A training while it runs: what a callback may look at, and change.
 
-    `network` has the weights of the epoch that ended; `history` what was reached; `model` is what callbacks know as
-    their model. `stop = True` ends the training after this step or epoch; a `learning_rate` that is set holds from the
-    next step that begins.
+    `network` has the weights of the last step; `history` what was reached; `model` is what callbacks know as their
+    model. `stop = True` ends the training after this step or epoch; a `learning_rate` that is set holds from the next
+    step that begins, and so do weights, whether set here or in the network.
     """
 
     def __init__(self, network: Network, data: Data, validation: Data | None, plan: Plan):
@@ -124,6 +124,7 @@ class Training:
         if self.runner.compiled_in > 1.0:
             self.watcher.note(say("training.compiled", seconds=f"{self.runner.compiled_in:.1f}"))
         self.stop = False
+        self.changes = network.changes  # of the network's weights that the runner knows of
         self.callbacks = CallbackList(plan.callbacks, self)
         self.advisor: Advisor | None = None
         if plan.advice:
@@ -147,10 +148,39 @@ class Training:
         return self.runner.state()
 
     def set_weights(self, arrays: Mapping[str, Array]) -> None:
-        """Go on from these parameters and states; those that are not named stay."""
-        state = {**self.runner.state(), **arrays}
-        self.runner.restore(state)
-        self.network.keep(state)
+        """Go on from these parameters and states; those that are not named stay.
+
+        Raises: DataError for a name or a shape that there is not.
+        """
+        state, fresh = self.runner.state(), dict[str, Array]()
+        for name, value in arrays.items():
+            old = state.get(name, self.network.kept.get(name))
+            if old is None:
+                raise DataError(say("training.unknown_parameter", name=name, known=", ".join(state)))
+            array = np.array(value, dtype=self.network.dtype)
+            if array.shape != old.shape:
+                raise DataError(say("training.wrong_shape", name=name, came=array.shape, wanted=old.shape))
+            fresh[name] = array
+        self.network.newer = None
+        self.network.keep({**state, **fresh})
+        self._adopt()
+
+    def _adopt(self) -> None:
+        """Go on from the network's weights, where a callback has set some."""
+        # While it has not caught up, nobody has looked at its weights nor set any.
+        if self.network.newer is None and self.network.changes != self.changes:
+            self.runner.restore({**self.runner.state(), **self._of_runner(self.network.kept)})
+            self.changes = self.network.changes
+
+    def _newest(self) -> dict[str, Array]:
+        """What the network asks for in mid-epoch: a change that the runner knows of."""
+        self.changes += 1
+        return self.runner.state()
+
+    def _keep(self) -> None:
+        """The runner's weights go into the network."""
+        self.network.newer = None
+        self.network.keep(self._newest())
 
     def logs_of(self, means: Mapping[str, float]) -> dict[str, float]:
         """The loss and the metrics, as they are logged, from the means of what the step sums up."""
@@ -162,21 +192,26 @@ class Training:
     def run(self) -> History:
         """All epochs."""
         plan, logs = self.plan, dict[str, float]()
-        with self.watcher:
-            self.callbacks.on_train_begin()
-            epoch = plan.initial_epoch
-            while epoch < plan.epochs and not self.stop:
-                for report, seconds in self._epochs(epoch):
-                    logs = self._epoch_ends(epoch, report, seconds)
-                    epoch += 1
-                # A short epoch is over before anybody asks its threads to stop.
-                if report.stopped or (self.watcher.stop and epoch < plan.epochs):
-                    self.history.interrupted = True
-                    note = say("training.interrupted", epoch=epoch, step=report.steps, steps=self.steps)
-                    self.watcher.note(note)
-                    break
-            self._take_average()
-            self.callbacks.on_train_end(logs)
+        try:
+            with self.watcher:
+                self.callbacks.on_train_begin()
+                self._adopt()
+                epoch = plan.initial_epoch
+                while epoch < plan.epochs and not self.stop:
+                    for report, seconds in self._epochs(epoch):
+                        logs = self._epoch_ends(epoch, report, seconds)
+                        epoch += 1
+                    # A short epoch is over before anybody asks its threads to stop.
+                    if report.stopped or (self.watcher.stop and epoch < plan.epochs):
+                        self.history.interrupted = True
+                        note = say("training.interrupted", epoch=epoch, step=report.steps, steps=self.steps)
+                        self.watcher.note(note)
+                        break
+                self._take_average()
+                self.callbacks.on_train_end(logs)
+        finally:
+            if self.network.newer is not None:  # a callback failed in mid-epoch
+                self._keep()
         self.history.profile = self.runner.measured()
         return self.history
 
@@ -184,7 +219,9 @@ class Training:
         """Run the next epoch, or several where nobody looks on between them; reports, and seconds of each."""
         count = self._together(epoch)
         self.callbacks.on_epoch_begin(epoch)
+        self._adopt()
         self.watcher.epoch_begins(epoch)
+        steps = self.network.steps
         before, table = self.runner.state(), self.rates.table(self.done, count * self.steps)
         orders = np.stack([self._order(epoch + n) for n in range(count)])
         start = time.perf_counter()
@@ -197,15 +234,23 @@ class Training:
         seconds = (time.perf_counter() - start) / count
         for n, report in enumerate(reports):
             if report.failed_step is not None:
-                self._diverged(epoch, n, orders, before, table, report)
+                self.network.newer = None
+                self.network.steps = steps + n * self.steps + good_steps(report.failed_step)
+                self.network.epochs += n
+                lost = Lost(epoch + n, report.failed_step, orders[n], self.batch, before, table)
+                self._diverged(n, orders, lost)
         # The last one that was begun: those behind it have no steps.
         begun = max(1, sum(1 for r in reports if r.steps))
         if not self.callbacks.per_batch:
-            self.done += sum(r.steps for r in reports)
-        self.network.steps += sum(r.steps for r in reports)
+            self._count(sum(r.steps for r in reports))
         self.network.epochs += begun
-        self.network.keep(self.runner.state())
+        self._keep()
         return [(r, seconds) for r in reports[:begun]]
+
+    def _count(self, steps: int) -> None:
+        """Steps that are done."""
+        self.done += steps
+        self.network.steps += steps
 
     def _together(self, epoch: int) -> int:
         """How many epochs go through one call of the compiled step."""
@@ -225,6 +270,7 @@ class Training:
         whole = EpochReport(0, 0, dict.fromkeys(self.program.watched, 0.0))
         for step, (start, stop) in enumerate(batch_bounds(len(order), self.batch)):
             self.callbacks.on_train_batch_begin(step)
+            self._adopt()
             now = self.rates.table(self.done, 1)
             for name, column in table.items():  # as it was used, for who replays the epoch
                 column[step] = now[name][0]
@@ -233,8 +279,10 @@ class Training:
                 whole.failed_step = step
                 return whole
             whole.add(report)
-            self.done += report.steps
+            self._count(report.steps)
+            self.network.newer = self._newest
             self.callbacks.on_train_batch_end(step, self.logs_of(whole.means()))
+            self._adopt()
             if self.watcher.step_ends(whole.steps, whole.samples, whole.sums) or (self.stop and step + 1 < self.steps):
                 whole.stopped = self.watcher.stop
                 break
@@ -254,34 +302,26 @@ class Training:
         if self.advisor is not None:
             self.advisor.after_epoch(self.learning_rate)
             self.advisor = None
-        changes = self.network.changes
         self.callbacks.on_epoch_end(epoch, logs)
-        if self.network.changes != changes:  # a callback has set weights
-            self.runner.restore({**self.runner.state(), **self._of_runner(self.network.kept)})
+        self._adopt()
         self.history.add(epoch, logs, seconds)
         self.watcher.epoch_ends(epoch, logs)
         return logs
 
-    def _diverged(
-        self,
-        epoch: int,
-        number: int,
-        orders: Array,
-        before: dict[str, Array],
-        table: dict[str, Array],
-        report: EpochReport,
-    ) -> None:
-        """Put the last good weights back and say where the loss was lost. Raises: Diverged."""
-        if number:  # the epochs of the same call that went well
+    def _diverged(self, number: int, orders: Array, lost: Lost) -> None:
+        """Put the last good weights back and say where the loss was lost, after `number` good epochs of the same call.
+
+        Raises: Diverged.
+        """
+        before = lost.before
+        if number:
             self.runner.restore(before)
-            first = {n: v[: number * self.steps] for n, v in table.items()}
+            first = {n: v[: number * self.steps] for n, v in lost.table.items()}
             self.runner.epochs(orders[:number], self.batch, first, Silent())
             before = self.runner.state()
-        own = {n: v[number * self.steps :][: self.steps] for n, v in table.items()}
-        explain_divergence(
-            self.network, self.program, self._bound(), self.runner, before, orders[number], self.batch, own, report,
-            epoch + number,
-        )  # fmt: skip
+        own = {n: v[number * self.steps :][: self.steps] for n, v in lost.table.items()}
+        lost = replace(lost, before=before, order=orders[number], table=own)
+        explain_divergence(self.network, self.program, self._bound(), self.runner, lost)
 
     def _take_average(self) -> None:
         """The averages of the weights, where the optimizer keeps some, take the weights' place."""
@@ -289,7 +329,7 @@ class Training:
         own = {p.name: kept.get(f"{AVERAGE}_{p.name}") for p in self.network.system.parameters}
         optimizer = self.plan.optimizer
         if isinstance(optimizer, Optimizer) and optimizer.ema is not None and self.done:
-            self.network.keep({n: a.copy() for n, a in own.items() if a is not None})
+            self.set_weights({n: a for n, a in own.items() if a is not None})
 
     def _bound(self) -> dict[str, Array]:
         """The arrays by the program's names, sample weights among them."""

@@ -16,7 +16,7 @@ array([31.])
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -105,7 +105,8 @@ class Network:
         for index, size in (sizes or {}).items():
             self._sizes.learn(index, size, say("training.from_sizes"))
         self.notes: dict[str, object] = {}  # what an interface keeps in the model file: JSON, not looked at here
-        self.changes = 0  # how often the weights changed
+        self._changes = 0
+        self.newer: Callable[[], Mapping[str, Array]] | None = None  # the weights of a training in mid-epoch
         self._measuring: dict[tuple[object, ...], Program] = {}  # what evaluates, by what it watches
         self.steps = 0  # updates by the present rule
         self.epochs = 0  # of all trainings
@@ -167,15 +168,32 @@ class Network:
                 raise DataError(say("training.wrong_shape", name=name, came=array.shape, wanted=shown))
             self._sizes.learn_shape(tensors[name], array.shape, say("training.from_data", name=name))
             arrays[name] = array.astype(self.dtype)
-        self._kept.update(arrays)
-        self.changes += 1
+        self.keep(arrays)
 
     def _start(self) -> None:
         """Draw the parameters and declared states that have no values yet."""
+        self._catch_up()
         known = self._sizes.require()
         if any(t.name not in self._kept for t in self.system.of_role("parameter", "state")):
             self._kept = initial_values(self.system, known, self.seed, self.dtype, self._kept) | self._kept
-            self.changes += 1
+            self._changes += 1
+
+    @property
+    def changes(self) -> int:
+        """How often the weights changed."""
+        self._catch_up()
+        return self._changes
+
+    def _catch_up(self) -> None:
+        """Fetch the weights of a training that is in mid-epoch: only who asks for them has them copied."""
+        if self.newer is not None:
+            newer, self.newer = self.newer, None
+            self.keep(newer())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles, also by a callback while it trains."""
+        self._catch_up()
+        return vars(self)
 
     # what it computes
 
@@ -582,8 +600,9 @@ class Network:
 
     def keep(self, arrays: Mapping[str, Array]) -> None:
         """Take over parameters and states from a training."""
+        self._catch_up()
         self._kept.update(arrays)
-        self.changes += 1
+        self._changes += 1
 
     def __repr__(self) -> str:
         shapes = ", ".join(

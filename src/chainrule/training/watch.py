@@ -28,12 +28,14 @@ LogsOf = Callable[[Mapping[str, float]], Mapping[str, float]]
 class History:
     """What each epoch reached. `history["loss"]` is a list with one value an epoch, as in Keras.
 
+    A list is shorter where not every epoch had the value (validation_freq); `rows` has what each epoch logged.
     `profile` tells where the time of a step went, after fit(profile=True): print it, or take its to_dict().
     """
 
     def __init__(self, steps_per_epoch: int = 0):
         self.steps_per_epoch = steps_per_epoch
         self.epoch: list[int] = []
+        self.rows: list[dict[str, float]] = []
         self.history: dict[str, list[float]] = {}
         self.interrupted = False
         self.profile: Profile | None = None
@@ -41,24 +43,28 @@ class History:
     def add(self, epoch: int, logs: Mapping[str, float], seconds: float) -> None:
         """Note one epoch's means."""
         self.epoch.append(epoch)
-        for name, value in {**logs, "seconds": seconds}.items():
+        self.rows.append({**logs, "seconds": seconds})
+        for name, value in self.rows[-1].items():
             self.history.setdefault(name, []).append(value)
 
     def save(self, path: str | Path) -> None:
-        """Write the history as CSV, one row an epoch. Raises: FileError."""
+        """Write the history as CSV, one row an epoch; what an epoch did not log stays empty. Raises: FileError."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["epoch", *self.history])
-        for row, epoch in enumerate(self.epoch):
-            values = [series[row] for series in self.history.values()]
-            writer.writerow(
-                [epoch + 1, *(repr(v) if np.ndim(v) == 0 else json.dumps(np.asarray(v).tolist()) for v in values)]
-            )
+        for epoch, row in zip(self.epoch, self.rows, strict=True):
+            writer.writerow([epoch + 1, *(_cell(row.get(name)) for name in self.history)])
         write_bytes(Path(path), text.getvalue().encode())
 
     def __repr__(self) -> str:
         last = ", ".join(f"{n} {v[-1]:.4g}" for n, v in self.history.items() if v and np.ndim(v[-1]) == 0)
         return f"<History of {len(self.epoch)} epochs; {last}>"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return repr(value) if np.ndim(value) == 0 else json.dumps(np.asarray(value).tolist())
 
 
 class Watcher:
@@ -172,7 +178,12 @@ class Bar(Watcher):
 
 def _line(logs: Mapping[str, float]) -> str:
     """What is one number each; a confusion matrix is in the history."""
-    return "  ".join(f"{_label(n)} {v:.4f}" for n, v in logs.items() if np.ndim(v) == 0)
+    return "  ".join(f"{_label(n)} {_number(v)}" for n, v in logs.items() if np.ndim(v) == 0)
+
+
+def _number(value: float) -> str:
+    """Four decimals, or four digits of what is smaller than 0.001, as Keras shows them."""
+    return f"{value:.4f}" if value == 0 or not abs(value) < 1e-3 else f"{value:.4e}"
 
 
 def _label(name: str) -> str:

@@ -65,8 +65,6 @@ class ModelCheckpoint(Monitor):
         self._steps += 1
         if self._steps >= int(self.save_freq):
             self._steps = 0
-            if self.training is not None:  # the network has the weights of the last epoch
-                self.training.network.keep(self.training.weights())
             self._save(self._epoch, batch, logs or {})
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
