@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
 from chainrule.derivation.derive import derive
 from chainrule.errors import FormulaError, SettingError
 from chainrule.formula.evaluate import Array, evaluate
-from chainrule.formula.expr import Element, Expr, Symbol, elements, symbols, transform
+from chainrule.formula.expr import Apply, Element, Expr, Number, Symbol, elements, symbols, transform
+from chainrule.formula.expressions import NORMS
 from chainrule.formula.parse import parse_expression
 from chainrule.interfaces.plots import word
 from chainrule.messages import say
@@ -103,25 +105,39 @@ class Stepper:
         values |= {hyper_name(n, values): float(v) for n, v in hyper.items() if hyper_name(n, values)}
         if learning_rate is not None:
             values[hyper_name("eta", values)] = float(learning_rate)
-        self.values = values
+        self.values = {**values, "nan": np.nan}
         self.size = ""  # a word for the learning rate, where it was chosen for the picture
 
     @property
     def rate(self) -> float | None:
         return self.values.get("eta")
 
-    def move(self, w: float, g: float, state: dict[str, float], step: int) -> float:
-        """The new value of w; `state` is changed."""
-        scalars = {**self.values, **state, "w": w, "g": g, "step": float(step)}
+    def move(self, point: Array, slope: Array, states: list[dict[str, float]], step: int) -> Array:
+        """The new point: its coordinates are the entries of one parameter w; `states` are changed."""
+        coordinates = [
+            {**self.values, **state, "w": float(w), "g": float(g), "step": float(step)}
+            for w, g, state in zip(point, slope, states, strict=True)
+        ]
         for line in self.rule.lines:
             assert isinstance(line.target, Symbol)
-            scalars.setdefault(line.target.name, 0.0)
-            for name in symbols(line.value):
-                scalars.setdefault(name, 0.0)  # a state starts at 0
-            scalars[line.target.name] = float(evaluate(line.value, {}, scalars=scalars))
-            if line.target.name != "w":
-                state[line.target.name] = scalars[line.target.name]
-        return scalars["w"]
+            name = line.target.name
+            for scalars in coordinates:
+                for symbol in (name, *symbols(line.value)):
+                    scalars.setdefault(symbol, 0.0)  # a state starts at 0
+            value = transform(line.value, lambda node: self._norm(node, coordinates))
+            for scalars, state in zip(coordinates, states, strict=True):
+                scalars[name] = float(evaluate(value, {}, scalars=scalars))
+                if name not in ("w", "g"):
+                    state[name] = scalars[name]
+        return np.array([scalars["w"] for scalars in coordinates])
+
+    def _norm(self, node: Expr, coordinates: list[dict[str, float]]) -> Expr:
+        """A norm as a number."""
+        if not (isinstance(node, Apply) and node.function in NORMS):
+            return node
+        entries = [float(evaluate(node.arguments[0], {}, scalars=scalars)) for scalars in coordinates]
+        norm = float(np.sqrt(np.sum(np.square(entries))))
+        return Number(Fraction(norm)) if np.isfinite(norm) else Symbol("nan")
 
 
 def walk(function: Surface, start: Array, rule: Stepper, steps: int) -> Array:
@@ -131,8 +147,7 @@ def walk(function: Surface, start: Array, rule: Stepper, steps: int) -> Array:
     with np.errstate(all="ignore"):
         for step in range(1, steps + 1):
             slope = function.slope(*points[-1])
-            moves = zip(points[-1], slope, states, strict=True)
-            point = np.array([rule.move(float(w), float(g), state, step) for w, g, state in moves])
+            point = rule.move(points[-1], slope, states, step)
             if not np.all(np.abs(point) < FAR):
                 break
             points.append(point)
