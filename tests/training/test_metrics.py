@@ -10,7 +10,7 @@ from chainrule.formula.expr import Element
 from chainrule.library import METRICS
 from chainrule.training.metrics import direction, measures, rankings
 from chainrule.training.network import formula
-from chainrule.training.ranking import RANKINGS, class_scores, confusion_matrix, pr_auc, roc_auc
+from chainrule.training.ranking import RANKINGS, Ranking, class_scores, confusion_matrix, pr_auc, roc_auc
 from chainrule.training.targets import target_kind
 
 RANDOM = np.random.default_rng(5)
@@ -371,3 +371,23 @@ def test_weighted_measures_have_the_weight_among_their_sums():
     assert len(found.sums) == 2
     assert found.final(dict(zip(found.sums, (3.0, 2.0), strict=True))) == 1.5
     assert [r.name for r in rankings(net, ["auc"], arrays, ["auc"])] == ["auc", "weighted_auc"]
+
+
+def test_places_of_a_sample_count_as_rows():
+    """Classes at each of two places, as the letters of a word: scikit-learn sees four rows of three classes."""
+    from sklearn.metrics import confusion_matrix, roc_auc_score
+
+    generator = np.random.default_rng(3)
+    scores, actual = generator.random((40, 2, 3)), generator.integers(0, 3, (40, 2))
+    targets = np.eye(3)[actual]
+    rows, flat = scores.reshape(-1, 3), actual.ravel()
+    found = {
+        name: Ranking(name, RANKINGS[name], "p", "t").final(scores, targets) for name in ("confusion_matrix", "auc")
+    }
+    assert np.array_equal(found["confusion_matrix"], confusion_matrix(flat, rows.argmax(axis=1)))
+    each = [roc_auc_score(flat == k, rows[:, k]) for k in range(3)]
+    assert found["auc"] == pytest.approx(np.mean(each))
+    weights = generator.random(40)
+    weighted = Ranking("confusion_matrix", RANKINGS["confusion_matrix"], "p", "t", weighted=True)
+    expected = confusion_matrix(flat, rows.argmax(axis=1), sample_weight=np.repeat(weights, 2))
+    np.testing.assert_allclose(weighted.final(scores, targets, weights), expected)

@@ -155,6 +155,8 @@ def test_predict_without_data_that_the_formulas_want(net):
         ({"seed": "x"}, "seed came as 'x'"),
         ({"learning_rate": float("nan")}, "learning_rate came as nan"),
         ({"learning_rate": -1}, "learning_rate came as -1"),
+        ({"learning_rate": np.float32(-1)}, "learning_rate came as"),
+        ({"learning_rate": [0.1]}, "learning_rate came as [0.1]"),
         ({"engine": "gpu"}, "engine came as 'gpu'"),
         ({"optimizer": "rmspop"}, "did you mean 'rmsprop'"),
         ({"learning_rate": "cosin"}, "did you mean 'cosine'"),
@@ -215,6 +217,20 @@ def test_a_user_rule_and_a_schedule_are_formulas():
     )
     # w ← w + (1 - w)/(1 + step): 1 - w shrinks by step/(step + 1).
     assert net.parameters["w1"] == pytest.approx(1 - (1 / 2) * (2 / 3) * (3 / 4))
+
+
+def test_a_schedule_has_words_of_its_own():
+    text = "input x\ntarget t\nparameter w = zeros\ny = w*x\nE = 1/2*(y - t)**2"
+    options = {"epochs": 3, "batch_size": None, "verbose": 0, "engine": "interpreter", "advice": False}
+    nets = [formula(text, dtype="float64") for _ in range(2)]
+    nets[0].fit([1.0], [1.0], learning_rate="eta0/(1 + k*step)", hyper={"eta0": 0.2, "k": 1.0}, **options)
+    w = 0.0
+    for step in (1, 2, 3):
+        w -= 0.2 / (1 + step) * (w - 1)
+    assert nets[0].parameters["w"] == pytest.approx(w)
+    nets[1].fit([1.0], [1.0], learning_rate="inverse-time", hyper={"eta0": 0.2}, **options)  # a name, no difference
+    with pytest.raises(FormulaError, match="k has no value"):
+        nets[0].fit([1.0], [1.0], learning_rate="eta0/(1 + k*step)", hyper={"eta0": 0.2}, **options)
 
 
 def test_parameters_without_a_starting_value_can_be_set():

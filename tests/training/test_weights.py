@@ -76,7 +76,7 @@ def test_bad_weights(data, weights):
         fitted(*data, sample_weight=weights)
 
 
-@pytest.mark.parametrize("weights", [{"a": 1.0}, {0: -1.0}, {-1: 1.0}, {0: np.inf}], ids=str)
+@pytest.mark.parametrize("weights", [{"a": 1.0}, {0: -1.0}, {-1: 1.0}, {0: np.inf}, {0: "much"}, [1.0, 2.0]], ids=str)
 def test_bad_class_weights(data, weights):
     with pytest.raises(SettingError, match="class_weight"):
         fitted(*data, class_weight=weights)
@@ -103,3 +103,21 @@ def test_the_last_rows_are_kept_out(data):
     for share in (1.0, -0.1, 0.999, "half", True):
         with pytest.raises(SettingError, match="validation_split"):
             fitted(x, y, validation_split=share)
+
+
+def test_the_validation_has_no_class_weights(data):
+    """As in Keras: they weigh what is learned from."""
+    x, y = data
+    weights = {0: 3.0, 1: 0.5}
+    _, split = fitted(x, y, validation_split=0.25, class_weight=weights, batch_size=16)
+    _, given = fitted(x[:45], y[:45], validation_data=(x[45:], y[45:]), class_weight=weights, batch_size=16)
+    assert split.history["loss"] == given.history["loss"]
+    assert split.history["val_loss"] == given.history["val_loss"]
+
+
+def test_formulas_without_samples():
+    net = formula("parameter w = 1\nE = (w - 3)**2", dtype="float64")
+    assert net.loss() == 4
+    for use in (net.fit, net.evaluate):
+        with pytest.raises(DataError, match="samples"):
+            use()

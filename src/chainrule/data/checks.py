@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -14,6 +15,16 @@ Array = np.ndarray[Any, Any]
 
 CHUNK_NUMBERS = 2**20  # numbers looked at a time: the mask takes 1 MB, however large the memory-mapped file is
 SHOWN = 60  # characters of a wrong value that a message repeats
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether an option is a whole number, Python's or NumPy's; True and 3.0 are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether an option is a finite real number, Python's or NumPy's; True is none."""
+    return isinstance(value, Real) and not isinstance(value, bool) and bool(np.isfinite(float(value)))
 
 
 def as_numbers(name: str, value: object, shape: tuple[int | None, ...] | None = None) -> Array:

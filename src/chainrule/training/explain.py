@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chainrule.data.checks import is_whole
 from chainrule.derivation.adjoint import Derivation
 from chainrule.derivation.check import BatchLoss, Point
 from chainrule.derivation.entries import entry_text, read_entry
@@ -123,7 +124,7 @@ class _Explainer:
             raise DataError(say("pages.no_samples"))
         if not network.system.parameters:
             raise FormulaError(say("pages.no_parameters"))
-        if isinstance(sample, bool) or not isinstance(sample, int | np.integer) or not 0 <= sample < self.rows:
+        if not is_whole(sample) or not 0 <= sample < self.rows:
             raise SettingError(say("pages.bad_sample", came=sample, last=self.rows - 1))
         self.sample = sample
         self.optimizer = optimizer

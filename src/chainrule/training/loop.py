@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.data.batches import batch_bounds, epoch_order
+from chainrule.data.checks import is_whole
 from chainrule.errors import DataError, SettingError
 from chainrule.formula.evaluate import Array
 from chainrule.formula.text import update_text
@@ -21,7 +22,7 @@ from chainrule.training.metrics import Asked, measures, rankings
 from chainrule.training.network import Network
 from chainrule.training.optimizer import AVERAGE, Optimizer, as_optimizer
 from chainrule.training.ranking import rank
-from chainrule.training.rates import Rates
+from chainrule.training.rates import Rates, check_rate
 from chainrule.training.runner import EpochReport, make_runner
 from chainrule.training.watch import History, Silent, Watcher, watcher_for
 from chainrule.training.weights import Data
@@ -68,16 +69,15 @@ class Plan:
         if self.threads is not None:
             self._whole("threads", self.threads, 1, 1024)
         self._whole("seed", self.seed, 0, 2**64 - 1)
-        rate = self.learning_rate
-        if isinstance(rate, bool) or (isinstance(rate, int | float) and not (np.isfinite(rate) and rate >= 0)):
-            raise SettingError(say("training.learning_rate", came=rate))
+        if self.learning_rate is not None and not isinstance(self.learning_rate, str):
+            check_rate(self.learning_rate)
         if self.engine not in ENGINES:
             raise SettingError(say("training.engine", came=self.engine, wanted=", ".join(ENGINES)))
         if self.profile and self.engine != "native":
             raise SettingError(say("training.profile_engine", came=self.engine))
 
     def _whole(self, name: str, value: object, low: int, high: int) -> None:
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
+        if not is_whole(value) or not low <= value <= high:
             raise SettingError(say("training.whole_number", name=name, came=value, low=low, high=high))
 
 

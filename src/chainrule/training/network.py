@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.data.checks import is_number, is_whole
 from chainrule.data.sparse import rows_at_once
 from chainrule.derivation.adjoint import Derivation, derive_system
 from chainrule.errors import DataError, FileError, FormulaError, NotationError, SettingError
@@ -42,7 +43,7 @@ from chainrule.training.initial import initial_values
 from chainrule.training.optimizer import Optimizer, as_optimizer
 from chainrule.training.vocabulary import Rule, hyper_name, vocabulary
 from chainrule.training.watch import History
-from chainrule.training.weights import Data, Weighted, sample_weights, weighted
+from chainrule.training.weights import Data, Weighted, class_weights, sample_weights, weighted
 
 if TYPE_CHECKING:
     from chainrule.derivation.check import Point
@@ -95,7 +96,7 @@ class Network:
     ):
         if dtype not in DTYPES:
             raise SettingError(say("training.dtype", came=dtype, wanted=", ".join(DTYPES)))
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
+        if not is_whole(seed) or not 0 <= seed < 2**64:
             raise SettingError(say("training.seed", came=seed))
         self.system = system
         self.dtype = dtype
@@ -271,7 +272,7 @@ class Network:
         if self.system.loss is None and self.system.output is None:
             raise FormulaError(say("formula.no_loss"))
         arrays = self.bind(data, named, ("input", "target", "label"), sparse=True)
-        weights = sample_weights(self.system, arrays, sample_weight, None)
+        weights = sample_weights(self.system, arrays, sample_weight)
         return self.measured(Data(arrays, weights), metrics, weighted_metrics)
 
     def measured(
@@ -305,8 +306,8 @@ class Network:
         return logs | rank(self, ranked, data.arrays, data.weights) if ranked else logs
 
     def _means(self, program: Program, arrays: dict[str, Any]) -> dict[str, float]:
-        """The mean over the samples of each watched quantity."""
-        rows = len(next(iter(arrays.values())))
+        """The mean over the samples of each watched quantity; without samples, the quantity."""
+        rows = len(next(iter(arrays.values()))) if arrays else 1
         # A loss that itself sums over the samples needs them all at once.
         together = self.system.loss is not None and not self.system.is_sampled(self.system.loss)
         if not together and (means := self._evaluated(program, arrays)) is not None:
@@ -317,7 +318,7 @@ class Network:
             part = {n: a[start : start + chunk] for n, a in arrays.items()}
             out = self._run(program, part)
             for name in program.watched:
-                share = len(next(iter(part.values()))) if out[name].ndim == 0 else 1
+                share = min(chunk, rows - start) if out[name].ndim == 0 else 1
                 totals[name] += float(np.sum(out[name], dtype=np.float64)) * share
         return {name: total / rows for name, total in totals.items()}
 
@@ -560,18 +561,20 @@ class Network:
         )
         plan.check()
         arrays = self.bind(data, named, ("input", "target", "label"), sparse=True)
-        own = Data(arrays, sample_weights(self.system, arrays, sample_weight, class_weight))
+        own = Data(arrays, sample_weights(self.system, arrays, sample_weight))
         validation: Data | None = None
         if validation_data is not None:
             arrays = self.bind(tuple(validation_data), {}, ("input", "target", "label"), sparse=True)
-            validation = Data(arrays, sample_weights(self.system, arrays, validation_weight, None))
+            validation = Data(arrays, sample_weights(self.system, arrays, validation_weight))
         elif validation_split:
             own, validation = self._split(own, validation_split)
+        if class_weight:  # a validation has none, as in Keras
+            own = own.weighted(class_weights(self.system, own.arrays, class_weight))
         return train(self, own, validation, plan)
 
     def _split(self, data: Data, share: float) -> tuple[Data, Data]:
         """All but the last rows, and the last ones."""
-        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
+        if not is_number(share) or not 0 < share < 1:
             raise SettingError(say("training.option_range", name="validation_split", came=share, low=0, high=1))
         at = int(data.rows * (1 - share))  # as Keras rounds
         if not 0 < at < data.rows:

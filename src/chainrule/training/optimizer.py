@@ -17,6 +17,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from chainrule.data.checks import is_number
 from chainrule.errors import SettingError
 from chainrule.formula.expr import ZERO, Expr, Symbol, divide, replace_symbols, where
 from chainrule.formula.parse import parse_expression, parse_system
@@ -73,12 +74,12 @@ class Optimizer:
         for name in (*CLIP, "weight_decay", "ema"):
             value = getattr(self, name)
             high = 1.0 if name == "ema" else np.inf
-            if value is not None and not (_is_number(value) and 0 <= value <= high and np.isfinite(value)):
+            if value is not None and not (is_number(value) and 0 <= value <= high):
                 raise SettingError(
                     say("training.option_range", name=name, came=value, low=0, high="1" if name == "ema" else "∞")
                 )
         for name, value in (("accumulate", self.accumulate), ("ema_every", self.ema_every)):
-            if value is not None and not (_is_number(value) and value == int(value) and value >= 1):
+            if value is not None and not (is_number(value) and value == int(value) and value >= 1):
                 raise SettingError(say("training.whole_number", name=name, came=value, low=1, high="∞"))
 
     @property
@@ -144,10 +145,6 @@ class Optimizer:
 
 def _parsed(text: str) -> tuple[Update, ...]:
     return parse_system(text, vocabulary()).updates
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
 def as_optimizer(given: str | Optimizer | None) -> Optimizer:

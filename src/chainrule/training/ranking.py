@@ -164,13 +164,19 @@ class Ranking:
     weighted: bool = False
 
     def final(self, predictions: Array, targets: Array, weights: Array | None = None) -> float | Array:
-        """predictions (N, K) or (N,); targets of the same shape, or class numbers (N,) → a number, or the matrix."""
-        scores = predictions.reshape(len(predictions), -1)
+        """predictions (N, K), (N,) or (N, …, K); targets of the same shape, or class numbers (N,).
+
+        → a number, or the matrix. Where classes lie at several places of a sample, each place counts as a row.
+        """
+        scores = predictions.reshape(-1, predictions.shape[-1] if predictions.ndim > 1 else 1)
         if targets.shape != predictions.shape and targets.ndim == 1 and scores.shape[1] > 1:
             positive = targets[:, None] == np.arange(scores.shape[1])
         else:
-            positive = targets.reshape(len(targets), -1)
-        return self.kind.of(positive, scores, weights if self.weighted else None)
+            positive = targets.reshape(scores.shape)
+        share = weights if self.weighted else None
+        if share is not None:
+            share = np.repeat(share, len(scores) // max(len(share), 1))
+        return self.kind.of(positive, scores, share)
 
 
 def rank(

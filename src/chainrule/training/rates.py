@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chainrule.data.checks import is_number
 from chainrule.errors import SettingError
 from chainrule.formula.evaluate import Array, evaluate
 from chainrule.formula.expr import Element, Expr, Symbol, symbols, transform
@@ -16,6 +18,12 @@ from chainrule.training.vocabulary import hyper_name, schedule
 if TYPE_CHECKING:
     from chainrule.training.loop import Plan
     from chainrule.training.network import Network
+
+
+def check_rate(rate: object) -> None:
+    """Raises: SettingError for a learning rate that is no finite number ≥ 0."""
+    if not is_number(rate) or rate < 0:
+        raise SettingError(say("training.learning_rate", came=rate))
 
 
 class Rates:
@@ -30,7 +38,9 @@ class Rates:
         self.formula: Expr | None = None
         if isinstance(plan.learning_rate, str):
             self.formula, defaults = schedule(plan.learning_rate)
-            own = {n: given.pop(n) for n in list(given) if n in defaults}
+            rule = {*program.hyper, *program.defaults}
+            words = {*defaults, *(n for n in symbols(self.formula) if n not in rule)}
+            own = {n: given.pop(n) for n in list(given) if n in words - {"eta0"}}
             self.scalars = {n: float(v) for n, v in {**defaults, **own}.items()}
             if "eta0" in given:
                 given["eta"] = given.pop("eta0")
@@ -57,8 +67,7 @@ class Rates:
         """This rate from now on, whatever the schedule says. Raises: SettingError."""
         if not self.has_rate:
             raise SettingError(say("training.no_learning_rate"))
-        if isinstance(value, bool) or not (np.isfinite(value) and value >= 0):
-            raise SettingError(say("training.learning_rate", came=value))
+        check_rate(value)
         self.formula = None
         self.values["eta"] = float(value)
 
@@ -68,9 +77,13 @@ class Rates:
         table = {n: np.full(count, v) for n, v in self.values.items()}
         table |= {"step": own + self.before, "steps": np.full(count, float(self.before + self.steps))}
         if self.formula is not None:
-            at_step = transform(self.formula, lambda n: Element("step", ("s",)) if n == Symbol("step") else n)
             spans = "steps" in symbols(self.formula)
-            scalars = {**self.scalars, "steps": float(self.steps), "eta0": self.values["eta"]}
-            numbers = own if spans else table["step"]
-            table["eta"] = evaluate(at_step, {"step": numbers}, ("s",), sizes={"s": count}, scalars=scalars)
+            scalars = {**self.values, **self.scalars, "steps": float(self.steps), "eta0": self.values["eta"]}
+            table["eta"] = over_steps(self.formula, own if spans else table["step"], scalars)
         return table
+
+
+def over_steps(formula: Expr, numbers: Array, scalars: Mapping[str, float]) -> Array:
+    """A schedule's rate at each step of these numbers (S,), from 1 on: (S,)."""
+    at_step = transform(formula, lambda n: Element("step", ("s",)) if n == Symbol("step") else n)
+    return evaluate(at_step, {"step": numbers}, ("s",), sizes={"s": len(numbers)}, scalars=scalars)

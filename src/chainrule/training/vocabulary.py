@@ -58,10 +58,16 @@ def update_rule(name_or_text: str) -> Rule:
 
 
 def schedule(name_or_text: str) -> tuple[Expr, dict[str, float]]:
-    """A schedule's formula for eta and its defaults, by name or as an expression in step, steps and eta0."""
-    if any(sign in name_or_text for sign in "*/+-(") or name_or_text in ("eta0",):
-        return parse_expression(name_or_text, {}, vocabulary()), {}
-    row = find(SCHEDULES, name_or_text)
+    """A schedule's formula for eta and its defaults, by name or as an expression in step, steps and eta0.
+
+    Raises: SettingError for an unknown name, FormulaError for an expression that does not read.
+    """
+    try:
+        row = find(SCHEDULES, name_or_text)
+    except SettingError:
+        if any(sign in name_or_text for sign in "*/+-([<>") or name_or_text == "eta0":
+            return parse_expression(name_or_text, {}, vocabulary()), {}
+        raise
     return parse_expression(row.formula, {}, vocabulary()), {k: float(v) for k, v in row.defaults.items()}
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from chainrule.data.checks import as_numbers
+from chainrule.data.checks import as_numbers, is_number, is_whole
 from chainrule.errors import DataError, SettingError
 from chainrule.formula.evaluate import Array
 from chainrule.formula.expr import Add, Element, add, free_indices, fresh_name, mul
@@ -42,6 +42,10 @@ class Data:
         """These rows."""
         weights = None if self.weights is None else self.weights[start:stop]
         return Data({n: a[start:stop] for n, a in self.arrays.items()}, weights)
+
+    def weighted(self, weights: Array) -> Data:
+        """With these weights too."""
+        return replace(self, weights=weights if self.weights is None else self.weights * weights)
 
 
 def weighted(system: System) -> Weighted:
@@ -74,43 +78,43 @@ def weighted(system: System) -> Weighted:
     return Weighted(system.with_(tensors=tensors, equations=equations), weight)
 
 
-def sample_weights(
-    system: System, arrays: Mapping[str, Array], sample_weight: object, class_weight: Mapping[object, float] | None
-) -> Array | None:
-    """One weight a sample, (N,), float64: its own times that of its class; None where neither is given.
+def sample_weights(system: System, arrays: Mapping[str, Array], given: object) -> Array | None:
+    """One weight a sample, (N,), float64; None where none are given.
 
-    Raises: DataError for weights that are not one finite number ≥ 0 a sample; SettingError for class weights where the
-    target is no class.
+    Raises: DataError where there are no samples, or the weights are not one finite number ≥ 0 a sample.
     """
+    if not arrays:
+        raise DataError(say("training.no_samples"))
+    if given is None:
+        return None
     rows = len(next(iter(arrays.values())))
-    found: Array | None = None
-    if sample_weight is not None:
-        found = as_numbers("sample_weight", sample_weight, None).astype(np.float64)
-        if found.ndim == 2 and found.shape[1] == 1:
-            found = found[:, 0]
-        if found.shape != (rows,):
-            raise DataError(say("training.wrong_shape", name="sample_weight", came=found.shape, wanted=f"({rows},)"))
-        if not np.all(np.isfinite(found) & (found >= 0)):
-            row = int(np.argmin(np.isfinite(found) & (found >= 0)))
-            raise DataError(say("training.bad_weight", row=row, came=f"{found[row]:g}"))
-    if class_weight:
-        own = _of_classes(system, arrays, class_weight)
-        found = own if found is None else found * own
+    found: Array = as_numbers("sample_weight", given, None).astype(np.float64)
+    if found.ndim == 2 and found.shape[1] == 1:
+        found = found[:, 0]
+    if found.shape != (rows,):
+        raise DataError(say("training.wrong_shape", name="sample_weight", came=found.shape, wanted=f"({rows},)"))
+    if (found < 0).any():
+        row = int(np.argmax(found < 0))
+        raise DataError(say("training.bad_weight", row=row, came=f"{found[row]:g}"))
     return found
 
 
-def _of_classes(system: System, arrays: Mapping[str, Array], class_weight: Mapping[object, float]) -> Array:
-    """The weight of each sample's class; 1 for classes that are not named."""
+def class_weights(system: System, arrays: Mapping[str, Array], given: Mapping[object, float]) -> Array:
+    """The weight of each sample's class, (N,); 1 for classes that are not named.
+
+    Raises: SettingError where the target is no class, and for what is no weight by class number.
+    """
     classes = _classes(system, arrays)
     if classes is None:
         raise SettingError(say("training.class_weight_target"))
+    if not isinstance(given, Mapping):
+        raise SettingError(say("training.class_weight", came=repr(given)))
     table = np.ones(int(classes.max(initial=0)) + 1)
-    for key, value in class_weight.items():
-        good = isinstance(key, int | np.integer) and not isinstance(key, bool) and key >= 0
-        if not good or not np.isfinite(value) or value < 0:
+    for key, value in given.items():
+        if not is_whole(key) or key < 0 or not is_number(value) or value < 0:
             raise SettingError(say("training.class_weight", came=f"{key!r}: {value!r}"))
-        if int(key) < len(table):  # type: ignore[call-overload]  # a whole number, checked above
-            table[int(key)] = value  # type: ignore[call-overload]
+        if key < len(table):
+            table[key] = value
     weights: Array = table[classes]
     return weights
 
