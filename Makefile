@@ -20,7 +20,7 @@ PEERS     := build/peers
 COMPARED  := $(PEERS)/installed-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check check-pages soak bench bench-growth format clean
+.PHONY: help train test check check-pages soak bench bench-sklearn bench-growth format clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,10 @@ check-pages: $(DEVELOPED) ## the pages as PDFs and browser pictures in build/pag
 
 bench: $(COMPARED) ## chainrule beside its peers (CASE="A B" for some cases): benchmarks/results
 	$(PEERS)/bin/python -m benchmarks $(CASE)
+	$(if $(CASE),,$(PEERS)/bin/python -m benchmarks.sklearn_quality)
+
+bench-sklearn: $(COMPARED) ## the estimators beside scikit-learn's, scores and times, on its own data sets: benchmarks/results
+	$(PEERS)/bin/python -m benchmarks.sklearn_quality
 
 bench-growth: $(COMPARED) ## how the cost grows with width, batch, depth and rows: benchmarks/results
 	$(PEERS)/bin/python -m benchmarks.growth

@@ -62,7 +62,9 @@ def test_every_loss(dtype):
     """All of them added, on one layer; each has a target of its own kind and a prediction in its own domain."""
     rng = np.random.default_rng(2)
     lines, data = [], {"x": rng.normal(size=(ROWS, 5))}
-    for n, row in enumerate(LOSSES.values()):
+    # What differs in float32 is the arithmetic, not the formulas: a third of them, for a module of 43 compiles for 15 s.
+    rows = list(LOSSES.values())[:: 1 if dtype == "float64" else 3]
+    for n, row in enumerate(rows):
         domain, kind = DOMAIN.get(row.name, ("{}", "real"))
         target = "y" if kind == "label" else "t"
         text = "\n".join([row.target, f"p[k] = {domain.format('a[k]')}", row.formula])
@@ -70,7 +72,7 @@ def test_every_loss(dtype):
         names = {"t", "y", "p", "E", *row.defaults}
         lines.append(re.sub(r"[^\W\d]\w*", lambda m: f"{m[0]}_{n}" if m[0] in names else m[0], text))
         data[f"{target}_{n}"] = targets(rng, kind, ROWS, 4)
-    total = "E = " + " + ".join(f"E_{n}" for n in range(len(LOSSES)))
+    total = "E = " + " + ".join(f"E_{n}" for n in range(len(rows)))
     head = HEAD.replace("j", "k")
     compare(Drawn(head + "\n".join(lines) + "\n" + total, {"i": 5, "k": 4}, data), dtype, learning_rate=0.003)
 
@@ -83,7 +85,7 @@ def test_every_update_rule(rule):
     compare(Drawn(text, {"i": 5}, data), "float64", optimizer=rule)
 
 
-@pytest.mark.parametrize("group", range(15))
+@pytest.mark.parametrize("group", range(12))
 def test_random_systems(group):
     rng = np.random.default_rng(100 + group)
     compare(together([draw(rng, n, ROWS) for n in range(2)]), "float64", learning_rate=0.02)
