@@ -124,6 +124,17 @@ def test_partial_fit_and_warm_starts_as_in_scikit_learn():
     assert_same(own, ours)
 
 
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_partial_fit_goes_on_with_the_optimizer_of_fit(solver):
+    X, y = scaled(CANCER)
+    options = {**SMALL, "solver": solver, "max_iter": 3}
+    own, ours = (kind(**options).fit(X, y).partial_fit(X, y) for kind in (OwnClassifier, MLPClassifier))
+    assert_same(own, ours)
+    # Another rule has no use for those states; scikit-learn goes on with the rule of before.
+    other = "sgd" if solver == "adam" else "adam"
+    assert np.isfinite(ours.set_params(solver=other).partial_fit(X, y).loss_)
+
+
 def test_early_stopping_takes_names_of_classes_and_weights():
     X, y = scaled(CANCER)
     names = np.array(["malignant", "benign"])[y]

@@ -122,3 +122,5 @@ def test_errors_name_what_to_do():
         TabularClassifier(numbers="ranks").fit(X, y)
     with pytest.raises(SettingError, match="n_members"):
         TabularClassifier(n_members=0).fit(X, y)
+    with pytest.raises(SettingError, match="n_threads"):
+        TabularClassifier(n_threads=-1).fit(X, y)

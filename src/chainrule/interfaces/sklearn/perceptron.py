@@ -132,16 +132,15 @@ class Perceptron(BaseEstimator):  # type: ignore[misc]
         network = self._network
         data = Data(for_engine(rows.inputs, self.dtype), self._named(rows, self.dtype), len(rows.targets))
         course = self._course(settings, once=once, first=first)
-        if not once or not hasattr(self, "_optimizer_states"):
-            self._optimizer_states: dict[str, Array] = {}
-        network.keep({**self._optimizer_states})
+        if once and self._optimizer[0] == settings.rule:
+            network.keep(self._optimizer[1])
         judge = None if judges is None else self._judge(judges)
         task = Task(self._engine.prepared, network, data, settings, course, self._watched(), self._reported, judge)
         if settings.solver == "lbfgs":
             self.loss_ = run_lbfgs(task)
         else:
             run_epochs(task, random, once=once)
-        self._take(task, once=once)
+        self._take(task)
         return self
 
     def _begin(self, settings: Settings, X: Any, outputs: int, random: Any) -> None:
@@ -165,11 +164,11 @@ class Perceptron(BaseEstimator):  # type: ignore[misc]
         self.best_loss_ = None if settings.early_stopping else np.inf
         self.validation_scores_ = [] if settings.early_stopping else None
         self.best_validation_score_ = -np.inf if settings.early_stopping else None
-        self.__dict__.pop("_optimizer_states", None)
+        self._optimizer: tuple[str, dict[str, Array]] = "", {}  # the rule that partial_fit goes on with, its states
 
     def _course(self, settings: Settings, *, once: bool, first: bool) -> Course:
         course = Course(settings.learning_rate_init)
-        if once and not first and hasattr(self, "_rate"):
+        if once and not first and self._optimizer[0] == settings.rule:
             course.rate, course.steps = self._rate, self._steps
         course.samples, course.losses, course.unimproved = self.t_, self.loss_curve_, self._unimproved
         course.best_loss, course.scores, course.best_score = (
@@ -177,14 +176,14 @@ class Perceptron(BaseEstimator):  # type: ignore[misc]
         )  # fmt: skip
         return course
 
-    def _take(self, task: Task, *, once: bool) -> None:
+    def _take(self, task: Task) -> None:
         """What was learned, as attributes."""
-        kept, course = task.network.kept, task.course
+        kept, course, settings = task.network.kept, task.course, task.settings
         names = names_of_layers(self.n_layers_ - 1)
         self.coefs_ = [kept[w].copy() for w, _ in names]
         self.intercepts_ = [kept[b].copy() for _, b in names]
         self.n_iter_ = course.epochs
-        if task.settings.solver == "lbfgs":
+        if settings.solver == "lbfgs":
             for name in ("loss_curve_", "validation_scores_", "best_validation_score_", "best_loss_"):
                 self.__dict__.pop(name, None)
             return
@@ -194,9 +193,7 @@ class Perceptron(BaseEstimator):  # type: ignore[misc]
         self.best_validation_score_ = course.best_score
         self._rate, self._steps = course.rate, course.steps
         own = {p.name for p in task.prepared.system.parameters}
-        self._optimizer_states = {n: a.copy() for n, a in kept.items() if n not in own} if once else {}
-        if not once:
-            self.__dict__.pop("_optimizer_states")
+        self._optimizer = settings.rule, {n: a.copy() for n, a in kept.items() if n not in own}
 
     def _split(self, settings: Settings, rows: Rows, validation_data: Any, random: Any) -> tuple[Rows, Rows | None]:
         """The rows to learn from, and those to be judged by."""

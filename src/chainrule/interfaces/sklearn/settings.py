@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
+from chainrule.data.checks import is_whole
 from chainrule.errors import SettingError
 from chainrule.interfaces.sklearn.texts import is_formula
 from chainrule.library import SCHEDULES, find
@@ -100,13 +101,13 @@ def check(given: Mapping[str, Any]) -> Settings:
         if not isinstance(given[name], bool | np.bool_):
             raise SettingError(say("sklearn.choice", name=name, came=given[name], wanted="True, False"))
     for name in ("max_iter", "max_fun"):
-        _whole(name, given[name])
+        check_whole(name, given[name])
     if given["n_iter_no_change"] != np.inf:
-        _whole("n_iter_no_change", given["n_iter_no_change"])
+        check_whole("n_iter_no_change", given["n_iter_no_change"])
     if given["batch_size"] not in ("auto", None):
-        _whole("batch_size", given["batch_size"])
+        check_whole("batch_size", given["batch_size"])
     if given["n_threads"] is not None:
-        _whole("n_threads", given["n_threads"])
+        check_whole("n_threads", given["n_threads"])
     for name in ("activation", "loss"):
         if not isinstance(given[name], str) or not given[name].strip():
             raise SettingError(say("sklearn.not_text", name=name, came=given[name]))
@@ -125,7 +126,7 @@ def hidden_sizes(given: Any) -> tuple[int, ...]:
     """
     sizes = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
     for size in sizes:
-        if isinstance(size, bool) or not isinstance(size, Integral) or size <= 0:
+        if not is_whole(size) or size < 1:
             raise SettingError(say("sklearn.hidden_sizes", came=given))
     return tuple(int(s) for s in sizes)
 
@@ -142,6 +143,7 @@ def _choice(name: str, value: Any, wanted: tuple[str, ...]) -> None:
         raise SettingError(say("sklearn.choice", name=name, came=value, wanted=", ".join(wanted)))
 
 
-def _whole(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+def check_whole(name: str, value: Any) -> None:
+    """Raises: SettingError for what is no whole number of at least 1."""
+    if not is_whole(value) or value < 1:
         raise SettingError(say("sklearn.whole", name=name, came=value))

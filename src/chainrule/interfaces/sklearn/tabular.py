@@ -19,10 +19,11 @@ from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_feature_names, _check_sample_weight, check_is_fitted, column_or_1d
 
+from chainrule.data.checks import is_number
 from chainrule.errors import DataError, SettingError
 from chainrule.interfaces.sklearn.columns import Columns, Table, as_columns
 from chainrule.interfaces.sklearn.prepared import Prepared, Setting, prepared
-from chainrule.interfaces.sklearn.settings import hidden_sizes
+from chainrule.interfaces.sklearn.settings import check_whole, hidden_sizes
 from chainrule.interfaces.sklearn.solvers import threads_for
 from chainrule.messages import say
 from chainrule.program.instructions import Program
@@ -246,13 +247,13 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
 
     def _check(self) -> tuple[int, ...]:
         """The hidden layers. Raises: SettingError."""
-        for name, low in (("n_members", 1), ("batch_size", 1), ("max_iter", 1), ("n_iter_no_change", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
-                raise SettingError(say("sklearn.whole", name=name, came=value))
+        for name in ("n_members", "batch_size", "max_iter", "n_iter_no_change"):
+            check_whole(name, getattr(self, name))
+        if self.n_threads is not None:
+            check_whole("n_threads", self.n_threads)
         for name, high in (("learning_rate_init", np.inf), ("weight_decay", np.inf), ("dropout", 1.0)):
             value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 <= value < high:
+            if not is_number(value) or not 0 <= value < high:
                 raise SettingError(say("sklearn.range", name=name, came=value, wanted=f"[0, {high:g})"))
         if self.numbers not in ("robust", "quantiles"):
             raise SettingError(say("sklearn.choice", name="numbers", came=self.numbers, wanted="robust, quantiles"))
