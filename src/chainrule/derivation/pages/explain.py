@@ -367,12 +367,23 @@ class _Explainer:
 
     def update(self, updates: Sequence[Update | Equation]) -> Iterator[Block]:
         yield Heading((say("pages.update"),))
-        if any(isinstance(u.target, Symbol) for u in updates):
-            own = {u.target.tensor for u in updates if isinstance(u, Update) and isinstance(u.target, Element)}
-            names = tuple(p.element for p in self.system.parameters if p.name not in own)
+        lines = [u for u in updates if isinstance(u, Update)]
+        values = [u for u in updates if not isinstance(u, Update)]
+        own = [u for u in lines if isinstance(u.target, Element)]
+        rule = [u for u in lines if isinstance(u.target, Symbol)]
+        if own:
+            yield Lines(tuple(Line((u.target,), (u.value,), BECOMES) for u in own))
+        if rule:
+            theirs = {u.target.tensor for u in own if isinstance(u.target, Element)}
+            names = tuple(p.element for p in self.system.parameters if p.name not in theirs)
             yield Text(say_inline("pages.update_of", names=listed(names)))
-        signs = [BECOMES if isinstance(u, Update) else EQUALS for u in updates]
-        yield Lines(tuple(Line((u.target,), (u.value,), sign) for u, sign in zip(updates, signs, strict=True)))
+            yield Lines(tuple(Line((u.target,), (u.value,), BECOMES) for u in rule))
+        if self.system.constraints:
+            yield Text((say("pages.update_then"),))
+            yield Lines(tuple(Line((u.target,), (u.value,), BECOMES) for u in self.system.constraints))
+        if values:
+            yield Text((say("pages.update_values"),))
+            yield Lines(tuple(Line((u.target,), (u.value,), EQUALS) for u in values))
 
     def rules_table(self, chosen: Sequence[Adjoint]) -> Iterator[Block]:
         """The rules of differentiation that were used, in the notation."""
