@@ -156,7 +156,7 @@ class _Package(ModuleType):
         return _load(name)
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *__all__, "__version__"})
+        return sorted({*(n for n in super().__dir__() if n.startswith("__")), *__all__, "__version__"})
 
     @property
     def formula(self) -> Any:

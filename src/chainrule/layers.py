@@ -1,5 +1,8 @@
 """Keras's layers, each of them a formula: `layer.formula`."""
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+from chainrule.interfaces.keras import absent as _absent
 from chainrule.interfaces.keras.formula_layer import Formula
 from chainrule.interfaces.keras.graph import Layer
 from chainrule.interfaces.keras.layers import (
@@ -95,3 +98,6 @@ __all__ = [
     "multiply",
     "subtract",
 ]
+
+if not _TYPE_CHECKING:  # a type checker knows which names there are
+    __getattr__ = _absent.names_of("layers", _absent.LAYERS)

@@ -71,6 +71,8 @@ def test_what_works_says_nothing(text, x, t):
         (SOFTMAX + CROSS, X, np.ones((200, 1)), "a softmax over k, which has size 1, and so always 1: use sigmoid"),
         (SOFTMAX + CROSS, X, RANDOM.integers(0, 2, (200, 3)), "rows of t sum to 0 … 3: use sigmoid"),
         (SOFTMAX + BINARY, X, Y, "log(1 - p), which is for independent answers: use categorical cross entropy"),
+        (SIGMOID + CROSS, X, Y, "takes log(p) of the right class only, and p sums to"),
+        (SOFTMAX + CROSS.replace("p[k])", "softmax[k](p[k]))"), X, Y, "leave one of the two out"),
         (SQUARES, X * 100 + 30, X[:, 0], "numbers of x are large where they meet the weights"),
         (SOFTMAX + CROSS, BYTES, Y, "numbers of x are not scaled (their mean is"),
         (SOFTMAX + CROSS, BYTES.astype(np.float32), Y, "divide them by 255"),
@@ -93,6 +95,19 @@ def test_what_hardly_works_names_the_fix_and_still_trains(text, x, t, said):
 def test_targets_that_a_binary_cross_entropy_has_no_least_value_for(text, t, came):
     with pytest.raises(DataError, match=rf"wants targets from 0 to 1, and row \d+ of t has {came}: for class numbers"):
         formula(text).fit(X, t, verbose=0, engine="interpreter")
+
+
+def test_a_logarithm_of_an_output_that_comes_to_0_or_above_1():
+    net = formula(ONE.format("relu", "-(t*log(p) + (1 - t)*log(1 - p))"))
+    with pytest.warns(ChainruleWarning, match=r"takes log\(p\), and p comes to \d.*: end with softmax or sigmoid"):
+        with pytest.raises(Diverged):
+            net.fit(X, Y > 0, verbose=0, engine="interpreter")
+
+
+def test_counts_of_classes_may_sum_to_anything():
+    """Poisson's loss takes log(p), and p bounds itself."""
+    text = HEAD + "p[k] = exp(sum[i](x[i]*W[i, k]))\nE = sum[k](p[k] - t[k]*log(p[k]))"
+    assert advice(text, X, Y) == []
 
 
 def test_a_logarithm_of_an_output_without_activation():

@@ -8,7 +8,9 @@ formulas and numbers, never at the names of layers, and at some sixty rows: a fe
     one class        a softmax over an index of size 1 is always 1
     shares           a softmax sums to 1, and its targets do not
     binary           a softmax with log(1 - p), the loss of independent answers
-    log(p)           the loss takes the logarithm of what can be negative
+    twice            a softmax, and the loss takes the softmax of it
+    log(p)           the loss takes the logarithm of what can be negative, or above 1 beside log(1 - p)
+    sums             the loss takes log(p) of the right class, and p does not sum to 1 over the classes
     0 to 1           log(p) and log(1 - p) want targets from 0 to 1 (an error: the loss has no least value)
     no descent       after the first epoch the loss is larger than before, or the very same
     dead             units that are 0 for every row
@@ -54,6 +56,7 @@ WORK = 2e8  # multiplications of a look at most: some 10 ms
 FEW = 10  # with fewer rows than this, a constant target is an example, not a mistake
 UNSCALED = 10.0  # mean size of the numbers that meet the weights; scaled ones have about 1
 WORSE = 1.05  # the loss of some sixty rows moves by itself
+OFF = 0.01  # of a sum of probabilities; float32 leaves 1e-6
 DEAD = 0.5  # share of a layer's units
 UNITS = 4  # of fewer units a share says little
 KINKS = ("relu", "max", "min")
@@ -112,7 +115,7 @@ def look(network: Network, arrays: Mapping[str, Array]) -> Look | None:
 class Advisor:
     """Looks at one training, before it and after the first epoch of a network; each line is a ChainruleWarning.
 
-    `compared` says whether the loss that is looked at can be compared: that of samples without weights, after an update.
+    `compared` says whether the loss that is looked at can be compared: no sample weights, and an epoch has updates.
     """
 
     def __init__(self, network: Network, arrays: Mapping[str, Array], program: Program, *, compared: bool):
@@ -123,7 +126,7 @@ class Advisor:
         lines = advise(network, arrays, program)
         if program.gradients and network.epochs == 0:
             self.before = look(network, arrays)
-            lines += [] if self.before is None else log_of_negative(network, self.before)
+            lines += [] if self.before is None else no_probabilities(network, arrays, self.before)
         for line in lines:
             warn(line)
 
@@ -172,8 +175,16 @@ def _outputs(network: Network, arrays: Mapping[str, Array]) -> Iterable[str]:
         if target is None or target.name not in arrays:
             continue
         if softmax:
+            if any(_softmax_of(e, name) for e in system.equations if e is not equation):
+                yield say("advice.softmax_twice", name=name)
             falls = _logs_of(system, name)[1]
             yield from _softmax_targets(tensor, target, arrays[target.name], falls)
+
+
+def _softmax_of(equation: Equation, name: str) -> bool:
+    """Whether the equation has the softmax of this tensor itself, as a loss of what comes before a softmax does."""
+    nodes = (n for n in walk(equation.value) if isinstance(n, Normalized))
+    return any(isinstance(n.body, Element) and n.body.tensor == name for n in nodes)
 
 
 def _softmax_targets(tensor: Tensor, target: Tensor, array: Array, falling: bool) -> Iterable[str]:
@@ -197,12 +208,16 @@ def _logs_of(system: System, name: str) -> tuple[bool, bool]:
         if not wanted & set(tensors(equation.value)):  # a logarithm elsewhere is the network's own affair
             continue
         for node in walk(equation.value):
-            if isinstance(node, Apply) and node.function in ("log", "log1p") and tensors(node) == [name]:
+            if _is_log(node) and tensors(node) == [name]:
                 low, high = (_at(node, value) for value in (0.25, 0.75))
                 if math.isfinite(_at(node, -1.0)) and math.isfinite(_at(node, 2.0)):
                     continue
                 rising, falling = rising or high > low, falling or high < low
     return rising, falling
+
+
+def _is_log(node: Expr) -> bool:
+    return isinstance(node, Apply) and node.function in ("log", "log1p")
 
 
 def _at(expr: Expr, value: float) -> float:
@@ -214,18 +229,40 @@ def _at(expr: Expr, value: float) -> float:
         return math.nan
 
 
-def log_of_negative(network: Network, now: Look) -> list[str]:
-    """A line where the loss takes log(p) and p is below 0 for some of the rows."""
+def no_probabilities(network: Network, arrays: Mapping[str, Array], now: Look) -> list[str]:
+    """A line where the loss takes log(p), and p is not between 0 and 1 for some of the rows, or does not sum to 1."""
     lines = []
-    for equation in network.system.equations:
+    system = network.system
+    for equation in system.equations:
         name = equation.target.tensor
-        if name not in now.values or name == network.system.loss or isinstance(equation.value, Normalized):
+        if name not in now.values or name == system.loss or isinstance(equation.value, Normalized):
             continue
-        rising, _ = _logs_of(network.system, name)
-        least = float(np.min(now.values[name])) if rising else 0.0
-        if rising and least < 0:
-            lines.append(say("advice.log_of_negative", name=name, least=f"{least:.3g}"))
+        rising, falling = _logs_of(system, name)
+        if not rising:
+            continue
+        values = np.asarray(now.values[name])
+        least, most = float(values.min()), float(values.max())
+        low = least < 0 or (least == 0 and _kinked(equation))  # a sigmoid comes to 0 by rounding only
+        if low or (falling and most > 1):
+            lines.append(say("advice.log_of_negative", name=name, least=f"{least if low else most:.3g}"))
+        elif not falling and _one_of_classes(system, system.tensors[name], arrays):
+            sums = values.sum(axis=-1)
+            if float(np.abs(sums - 1).max()) > OFF:
+                lines.append(say("advice.sums", name=name, low=f"{sums.min():.3g}", high=f"{sums.max():.3g}"))
     return lines
+
+
+def _one_of_classes(system: System, tensor: Tensor, arrays: Mapping[str, Array]) -> bool:
+    """Whether the target says which one of several classes it is."""
+    target = target_of(system, tensor) if system.is_sampled(tensor.name) else None
+    if target is None or target.name not in arrays or len(tensor.indices) < 2:
+        return False
+    for equation in system.equations:  # a loss that takes p beside its logarithm, as Poisson's, bounds it so
+        if target.name in tensors(equation.value):
+            rest = transform(equation.value, lambda n: Symbol("log") if _is_log(n) else n)
+            if tensor.name in tensors(rest):
+                return False
+    return target.role == "label" or target_kind(arrays[target.name]) == "one_hot"
 
 
 def _unscaled(network: Network, arrays: Mapping[str, Array], rows: int) -> str | None:

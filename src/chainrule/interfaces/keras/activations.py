@@ -58,6 +58,9 @@ NAMES = (
 )
 
 
+DEFINED = re.compile(r"\w+\((\w+)\)\s*=")
+
+
 class Activation(Configured):
     """A row of the library with its hyper-parameters, or a formula of one's own in `a`."""
 
@@ -65,7 +68,11 @@ class Activation(Configured):
         self.own = is_formula(name)
         if self.own:
             self.name, self.index = name, None
-            self.definition = name if re.match(r"\w+\(\w+\)\s*=", name.strip()) else f"f(a) = {name}"
+            self.definition = name if DEFINED.match(name.strip()) else f"f(a) = {name}"
+            letter = DEFINED.match(self.definition)
+            value = self.definition.split("=", 1)[1]
+            if letter is not None and not re.search(rf"(?<![\w.]){letter[1]}(?!\w)", value):
+                raise SettingError(say("keras.activation_formula", came=name, letter=letter[1]))
             return
         row = keras_row(ACTIVATIONS, name)
         self.name, self.index, self.formula = row.name, row.index, row.formula
@@ -103,7 +110,7 @@ class Activation(Configured):
         if not given and not named:
             return self
         if self.own:
-            raise SettingError(say("keras.unknown_argument", layer=self.name, name=next(iter(named), "–")))
+            raise SettingError(say("keras.unknown_option", layer=self.name, name=next(iter(named), "–"), known="–"))
         if self.name == "gelu" and named.pop("approximate", False):
             return Activation("gelu_tanh")
         settings = dict(zip(self.settings, given, strict=False)) | named

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from textwrap import indent
 from typing import Any
 
 from chainrule.errors import SettingError
@@ -30,7 +32,14 @@ class Configured:
         @functools.wraps(made)
         def remembering(self: Any, *given: Any, **named: Any) -> None:
             if not hasattr(self, "_arguments"):  # the class that was called, not one that it derives from
-                bound = signature.bind(self, *given, **named)
+                try:
+                    bound = signature.bind(self, *given, **named)
+                except TypeError:
+                    unknown = [n for n in named if n not in signature.parameters]
+                    if unknown:
+                        raise no_argument(type(self), unknown[0]) from None
+                    made(self, *given, **named)  # Python says what is missing, and of whom
+                    raise
                 bound.apply_defaults()
                 self._arguments = _plain(signature, bound.arguments)
             made(self, *given, **named)
@@ -71,6 +80,22 @@ def to_data(value: Any) -> Any:
     if callable(value) and hasattr(value, "__name__"):
         return value.__name__
     return value
+
+
+def documented(kind: type[Any], formula: str) -> None:
+    """Put the library's formula under a class's docstring, where it is not there already."""
+    own = inspect.cleandoc(kind.__doc__ or "")
+    if formula not in own:
+        kind.__doc__ = f"{own}\n\n{indent(formula, '    ')}\n"
+
+
+def no_argument(kind: type[Any], name: str, more: Sequence[str] = ()) -> SettingError:
+    """The error for an argument that a class does not take, with the nearest name, or all of them."""
+    known = [p for p in inspect.signature(kind).parameters if p != "kwargs"] + list(more)
+    near = get_close_matches(name, known, n=1)
+    if near:
+        return SettingError(say("keras.near_argument", layer=kind.__name__, name=name, near=near[0]))
+    return SettingError(say("keras.unknown_argument", layer=kind.__name__, name=name, known=", ".join(known)))
 
 
 def refuse(what: str, allowed: Mapping[str, object], given: Mapping[str, object]) -> None:

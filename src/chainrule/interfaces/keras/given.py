@@ -65,6 +65,8 @@ def in_order(given: Any, names: Sequence[str], keras_names: Sequence[str], what:
         single = (
             isinstance(given, list | tuple) and len(given) == 1 and hasattr(given[0], "shape") and np.ndim(given[0]) > 1
         )
+        if isinstance(given, list | tuple) and len(given) > 1 and all(_is_array(a) and a.ndim > 1 for a in given):
+            raise DataError(say("keras.array_count", what=what, came=len(given), wanted=1))
         return [given[0] if single else given]
     if not isinstance(given, list | tuple) or len(given) != len(names):
         came = len(given) if isinstance(given, list | tuple) else 1
@@ -76,12 +78,26 @@ def shaped(value: Any, shape: tuple[int, ...], sizes: tuple[int, ...], name: str
     """Rows of Keras's shape under the indices of the formulas: another view. Raises: DataError."""
     if hasattr(value, "tocsr"):
         return value
-    array = value if isinstance(value, np.ndarray) else np.asarray(value)
+    array = value if isinstance(value, np.ndarray) else as_array(value, name)
     if array.shape[1:] == sizes and array.ndim:
         return array
     if array.ndim and len(array) and array.size == len(array) * math.prod(sizes):
         return array.reshape(len(array), *sizes)
+    if array.shape == shape:
+        raise DataError(say("keras.one_sample", name=name, came=array.shape, wanted=(None, *shape)))
     raise DataError(say("keras.input_shape", name=name, came=array.shape, wanted=(None, *shape)))
+
+
+def as_array(value: Any, name: str) -> np.ndarray[Any, Any]:
+    """Rows as an array. Raises: DataError for rows of different lengths."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise DataError(say("keras.ragged", name=name)) from None
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "shape") and hasattr(value, "dtype")
 
 
 def refuse_generators(x: Any) -> None:

@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import SettingError
-from chainrule.interfaces.keras.config import Configured, auto_name, floatx
+from chainrule.interfaces.keras.config import Configured, auto_name, floatx, no_argument, refuse
 from chainrule.messages import say
 
 Shape = tuple[int | None, ...]
+COMMON = ("name", "trainable", "dtype", "input_shape")  # arguments of every layer
+# fit trains and predict predicts: a single call cannot choose.
+CALL: Mapping[str, object] = {"training": False, "mask": None}
 
 
 class KerasTensor:
@@ -91,10 +94,17 @@ class Variable:
         self.value = np.array(array, dtype=np.float64 if array.dtype.kind != "f" else array.dtype)
         self.version += 1
 
+    def assign(self, value: object) -> None:
+        """Set the numbers. Raises: SettingError for another shape."""
+        self.set(value, self.name)
+
     def numpy(self) -> np.ndarray[Any, Any]:
         """The numbers, as a copy."""
         assert self.value is not None
         return self.value.copy()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        return self.numpy() if dtype is None else self.numpy().astype(dtype)
 
     def __repr__(self) -> str:
         return f"<Variable {self.name}, shape={self.shape}>"
@@ -124,7 +134,7 @@ class Layer(Configured):
         self.trainable = trainable
         self.dtype = dtype if dtype is not None else floatx()
         self.activity_regularizer = get(activity_regularizer)
-        self.given_shape = _given_shape(type(self).__name__, kwargs)
+        self.given_shape = _given_shape(type(self), kwargs)
         self.nodes: list[Node] = []
         self.variables: dict[str, Variable] = {}
         self.written: str | None = None  # the lines of its first model's text
@@ -134,19 +144,20 @@ class Layer(Configured):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """(None, 784) → (None, 512); without the sample axis inside."""
-        raise NotImplementedError
+        raise SettingError(say("keras.subclass_layer", name=type(self).__name__))
 
     def check(self, shapes: Sequence[tuple[int, ...]]) -> None:
         """Raises: SettingError for inputs that do not fit."""
 
     def form(self, shapes: Sequence[tuple[int, ...]]) -> Any:
         """The layer's text for inputs of these shapes (writer.Form), or None where it is only another view."""
-        raise NotImplementedError
+        raise SettingError(say("keras.subclass_layer", name=type(self).__name__))
 
     # calling
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
-        """A symbolic tensor behind `inputs`; of arrays, the numbers."""
+        """A symbolic tensor behind `inputs`; of arrays, the numbers. Raises: SettingError, also for training=True."""
+        refuse(self.name, CALL, kwargs)
         several = list(inputs) if isinstance(inputs, list | tuple) and not _is_numbers(inputs) else [inputs]
         if not all(isinstance(one, KerasTensor) for one in several):
             return self._of_arrays(several)
@@ -204,9 +215,18 @@ class Layer(Configured):
     def non_trainable_weights(self) -> list[Variable]:
         return [v for v in self.weights if not (v.trainable and self.trainable)]
 
+    def weight(self, name: str) -> Variable | None:
+        """The weight of this name, such as "kernel"; None where the layer has none. Raises: SettingError before it is
+        built."""
+        if not self.weights:
+            raise SettingError(say("keras.no_weights_yet", layer=self.name, name=name))
+        return next((v for v in self.weights if v.name == name), None)
+
     def _fresh(self) -> None:
         for model in self.models:
             model.synchronize()
+        if self.models and any(v.value is None for v in self.variables.values()):
+            _ = self.models[0].network  # draws the first numbers
 
     def get_weights(self) -> list[np.ndarray[Any, Any]]:
         """The weights as arrays in Keras's shapes: kernel, bias, …"""
@@ -248,11 +268,20 @@ class Layer(Configured):
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
 
 
+def named_weight(name: str) -> Any:
+    """A property of a layer: its weight of that name."""
+
+    def weight(layer: Layer) -> Variable | None:
+        return layer.weight(name)
+
+    return property(weight, doc=f"The weight {name}: numpy() gives its numbers, assign(…) sets them.")
+
+
 def _is_numbers(value: Any) -> bool:
     return bool(value) and all(isinstance(v, int | float) for v in value)
 
 
-def _given_shape(kind: str, kwargs: Mapping[str, Any]) -> tuple[int, ...] | None:
+def _given_shape(kind: type[Layer], kwargs: Mapping[str, Any]) -> tuple[int, ...] | None:
     """input_shape, input_dim, batch_input_shape: what a first layer may say. Raises: SettingError for other names."""
     left = dict(kwargs)
     shape = left.pop("input_shape", None)
@@ -260,14 +289,14 @@ def _given_shape(kind: str, kwargs: Mapping[str, Any]) -> tuple[int, ...] | None
     width = left.pop("input_dim", None)
     length = left.pop("input_length", None)
     if left:
-        raise SettingError(say("keras.unknown_argument", layer=kind, name=next(iter(left))))
+        raise no_argument(kind, next(iter(left)), COMMON)
     if shape is None and batch is not None:
         shape = batch[1:]
     if shape is None and width is not None:
         shape = (width,)
     if shape is None and length is not None:
         shape = (length,)
-    return None if shape is None else shape_of(shape, kind)
+    return None if shape is None else shape_of(shape, kind.__name__)
 
 
 def shape_of(shape: Any, what: str) -> tuple[int, ...]:

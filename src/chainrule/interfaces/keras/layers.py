@@ -21,7 +21,7 @@ import numpy as np
 from chainrule.errors import SettingError
 from chainrule.interfaces.keras import activations, constraints, initializers, regularizers
 from chainrule.interfaces.keras.config import refuse
-from chainrule.interfaces.keras.graph import Layer, shape_of
+from chainrule.interfaces.keras.graph import Layer, named_weight, shape_of
 from chainrule.interfaces.keras.row_layer import RowLayer, Shapes, difference, last_axis, share, whole_number
 from chainrule.interfaces.keras.writer import Form
 from chainrule.messages import say
@@ -35,6 +35,7 @@ class Dense(RowLayer):
 
     row = "dense"
     keras_names = {"W": "kernel", "b": "bias"}
+    kernel, bias = named_weight("kernel"), named_weight("bias")
 
     def __init__(
         self,
@@ -217,6 +218,7 @@ class Embedding(RowLayer):
 
     row = "embedding"
     keras_names = {"T": "embeddings"}
+    embeddings = named_weight("embeddings")
 
     def __init__(
         self,

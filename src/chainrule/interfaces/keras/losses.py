@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import SettingError
-from chainrule.interfaces.keras.config import Configured
+from chainrule.interfaces.keras.config import Configured, documented
 from chainrule.interfaces.keras.rows import is_formula, keras_row, resolve
 from chainrule.interfaces.keras.writer import closing
 from chainrule.library import LOSSES
@@ -28,6 +28,7 @@ from chainrule.messages import say
 TOKEN = re.compile(r"(?<![\w.])([^\W\d]\w*)(?:\[([^\[\]]*)\])?")
 REDUCTIONS = ("sum", "mean", "max", "min", "logsumexp", "softmax", "log_softmax")
 HERE = "sum_over_batch_size"  # the mean over the samples
+SHARES = "sum[k](t[k]) = 1"  # what a loss says of its targets where they are one-hot rows
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,9 @@ class Loss(Configured):
         return y
 
     def declaration(self, spot: Spot, what: str) -> str:
-        """The line that declares the target. Raises: SettingError for class numbers where there are none."""
+        """The line that declares the target. Raises: SettingError for classes where there are none."""
+        if not spot.last and (self.labels or SHARES in self.target):
+            raise SettingError(say("keras.one_output", loss=self.name, output=what))
         if self.labels:
             if len(spot.last) != 1 or spot.lead:
                 raise SettingError(say("keras.label_output", loss=self.name, output=what))
@@ -134,6 +137,9 @@ class Loss(Configured):
         net = formula("\n".join(["input p[k], t[k]", *self.more, f"q = {text}"]), dtype="float64")
         return net.predict({"p": p.reshape(len(p), -1), "t": t.reshape(len(p), -1)})
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} E = {self.formula}>"
+
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
         """The mean over the samples, each times its weight."""
         values = self.values(y_true, y_pred)
@@ -150,6 +156,8 @@ class Formula(Loss):
         self.target = declared[0] if declared else "label y in k" if re.search(r"\by\b", formula) else "target t[k]"
         if len(equations) > 1 or (not equations and len(lines) - len(declared) != 1):
             raise SettingError(say("keras.loss_formula", came=formula.strip().splitlines()[0][:60]))
+        for foreign in re.findall(r"\b(y_true|y_pred)\b", formula):
+            raise SettingError(say("keras.loss_names", came=foreign))
         last = equations[0].split("=", 1)[1] if equations else next(line for line in lines if line not in declared)
         self.formula, self.name = last.strip(), name
         self.more = tuple(line for line in lines if line not in (*declared, *equations) and equations)
@@ -383,6 +391,9 @@ KINDS: dict[str, type[Loss]] = {
         Formula,
     )
 }
+for _kind in KINDS.values():
+    if _kind is not Formula:
+        documented(_kind, _kind().formula)
 SHORT: Mapping[str, type[Loss]] = {
     "mse": MeanSquaredError,
     "mae": MeanAbsoluteError,

@@ -29,7 +29,7 @@ import numpy as np
 
 from chainrule.errors import SettingError
 from chainrule.interfaces.keras.assemble import Assembled, assemble
-from chainrule.interfaces.keras.config import auto_name, floatx, next_seed
+from chainrule.interfaces.keras.config import auto_name, floatx, next_seed, refuse
 from chainrule.interfaces.keras.graph import KerasTensor, Layer, Variable, flat, nodes_before, shape_of
 from chainrule.interfaces.keras.layers import InputLayer
 from chainrule.interfaces.keras.row_layer import RowLayer
@@ -309,6 +309,7 @@ class Model(Trainer):
 
     def __call__(self, inputs: Any, training: bool = False, mask: Any = None) -> Any:
         """On symbolic tensors: the same layers behind them, weights shared. On arrays: what the model gives."""
+        refuse(self.name, {"training": False}, {"training": bool(training)})
         given = list(flat(inputs)) if isinstance(inputs, list | tuple | dict) else [inputs]
         if not all(isinstance(t, KerasTensor) for t in given):
             return self.predict_on_batch(inputs)

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from chainrule.interfaces.keras import constraints, initializers, regularizers
-from chainrule.interfaces.keras.config import refuse
+from chainrule.interfaces.keras.config import documented, refuse
+from chainrule.interfaces.keras.graph import named_weight
 from chainrule.interfaces.keras.row_layer import RowLayer, last_axis
+from chainrule.library.layers import LAYERS
 
 
 class BatchNormalization(RowLayer):
@@ -18,6 +20,8 @@ class BatchNormalization(RowLayer):
     """
 
     keras_names = {"gamma": "gamma", "beta": "beta", "mu_avg": "moving_mean", "var_avg": "moving_variance"}
+    gamma, beta = named_weight("gamma"), named_weight("beta")
+    moving_mean, moving_variance = named_weight("moving_mean"), named_weight("moving_variance")
 
     def __init__(
         self,
@@ -62,11 +66,15 @@ class BatchNormalization(RowLayer):
         return "batch_normalization" if self.trainable else "frozen_batch_normalization"
 
 
+documented(BatchNormalization, LAYERS["batch_normalization"].formula)
+
+
 class LayerNormalization(RowLayer):
     """Each sample minus its mean along the last axis, over its standard deviation there."""
 
     row = "layer_normalization"
     keras_names = {"gamma": "gamma", "beta": "beta"}
+    gamma, beta = named_weight("gamma"), named_weight("beta")
 
     def __init__(
         self,

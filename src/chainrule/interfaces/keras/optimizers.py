@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import SettingError
 from chainrule.interfaces.keras import schedules
-from chainrule.interfaces.keras.config import Configured
+from chainrule.interfaces.keras.config import Configured, documented
 from chainrule.interfaces.keras.rows import by_name, is_formula, resolve
 from chainrule.interfaces.keras.schedules import LearningRateSchedule
-from chainrule.library import UPDATES
+from chainrule.library import UPDATES, find
 from chainrule.messages import say
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Optimizer(Configured):
     options = Options()
     rate: float | LearningRateSchedule | None = None
     training: Any = None  # while a model trains with it
-    iterations = 0  # updates so far
+    steps = 0  # batches so far
     no_decay: tuple[str, ...] = ()
 
     def _take(self, rule: str, hyper: Mapping[str, float], learning_rate: Any, options: Options) -> None:
@@ -87,12 +87,17 @@ class Optimizer(Configured):
         self.rate = _rate(learning_rate)
 
     @property
+    def iterations(self) -> int:
+        """How often the weights were updated."""
+        return self.steps // (self.options.gradient_accumulation_steps or 1)
+
+    @property
     def learning_rate(self) -> Rate:
         """The rate of the next update."""
         if self.training is not None:
             value = float(self.training.learning_rate)
         elif isinstance(self.rate, LearningRateSchedule):
-            value = self.rate(self.iterations)
+            value = self.rate(self.steps)
         else:
             value = float(self.rate) if self.rate is not None else 0.01
         rate = Rate(value)
@@ -585,6 +590,10 @@ KINDS: dict[str, type[Optimizer]] = {
     kind.__name__: kind
     for kind in (SGD, RMSprop, Adam, AdamW, Adagrad, Adadelta, Adamax, Nadam, Ftrl, Lion, Lamb, Formula)
 }
+
+for _kind in KINDS.values():
+    if _kind is not Formula:
+        documented(_kind, find(UPDATES, _kind().rule).formula)
 
 
 def get(identifier: Any) -> Optimizer:

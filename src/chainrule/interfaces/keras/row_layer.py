@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule.errors import SettingError
 from chainrule.interfaces.keras import activations
+from chainrule.interfaces.keras.config import documented
 from chainrule.interfaces.keras.graph import Layer
 from chainrule.interfaces.keras.writer import Form, with_activation
 from chainrule.library.layers import LAYERS
@@ -18,7 +19,9 @@ Shapes = Sequence[tuple[int, ...]]
 
 
 class RowLayer(Layer):
-    """A layer that is a row of the library. `settings` are its options and numbers, `weights_of` its weights' rules."""
+    """A layer that is a row of the library, which its docstring shows: x its input, y its output, n the samples.
+
+    `settings` are its options and numbers, `weights_of` its weights' rules."""
 
     row = ""
     settings: Mapping[str, object] = {}
@@ -27,6 +30,12 @@ class RowLayer(Layer):
     penalties: Mapping[str, Any] = {}
     limits: Mapping[str, Any] = {}
     activation: activations.Activation | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        row = cls.__dict__.get("row")
+        if isinstance(row, str) and row in LAYERS:
+            documented(cls, LAYERS[row].formula)
 
     def form(self, shapes: Shapes) -> Form | None:
         row = LAYERS[self.row]

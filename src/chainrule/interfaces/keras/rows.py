@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from chainrule.errors import SettingError
@@ -61,7 +62,12 @@ def resolve(identifier: Any, kinds: Mapping[str, type[Any]], base: type[Any], wh
         return kind()
     if callable(identifier):
         raise SettingError(say("keras.function", what=what, name=getattr(identifier, "__name__", "?")))
-    raise SettingError(say("keras.unknown", what=what, came=str(identifier)[:60], known=", ".join(kinds)))
+    came, known = str(identifier)[:60], ", ".join(kinds)
+    near = get_close_matches(_plain(came), {_plain(kind): kind for kind in kinds}, n=1)
+    if near:
+        found = next(kind for kind in kinds if _plain(kind) == near[0])
+        raise SettingError(say("keras.near", what=what, came=came, near=found, known=known))
+    raise SettingError(say("keras.unknown", what=what, came=came, known=known))
 
 
 def arguments_of(function: Callable[..., Any]) -> list[str]:

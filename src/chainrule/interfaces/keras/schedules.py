@@ -13,11 +13,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from chainrule.errors import SettingError
 from chainrule.interfaces.keras.config import Configured
 from chainrule.interfaces.keras.rows import resolve
 from chainrule.library import SCHEDULES
 from chainrule.library.layers import written
 from chainrule.library.schedules import piecewise_constant
+from chainrule.messages import say
 
 
 class LearningRateSchedule(Configured):
@@ -137,6 +139,8 @@ class PiecewiseConstantDecay(LearningRateSchedule):
     """One rate up to each boundary, and one after the last."""
 
     def __init__(self, boundaries: Sequence[float], values: Sequence[float], name: str = "PiecewiseConstant"):
+        if len(values) != len(boundaries) + 1:
+            raise SettingError(say("keras.piecewise", boundaries=len(boundaries), values=len(values)))
         self.formula = piecewise_constant(list(boundaries), [float(v) for v in values])
 
 

@@ -18,6 +18,9 @@ def summary(model: Model, line_length: int | None, print_fn: Any, show_trainable
     from rich.console import Console
     from rich.table import Table
 
+    if not model.built:
+        (print_fn or print)(_unbuilt(model))
+        return
     several = any(len(node.inputs) > 1 for node in model._nodes) or len(model.inputs) > 1
     table = Table(title=say("keras.summary_title", name=model.name), title_justify="left")
     table.add_column(say("keras.summary_layer"))
@@ -39,8 +42,14 @@ def summary(model: Model, line_length: int | None, print_fn: Any, show_trainable
     size = 8 if model.network.dtype == "float64" else 4
     for key, count in (("total", total), ("trained", trained), ("fixed", total - trained)):
         console.print(say(f"keras.summary_{key}", count=f"{count:,}", size=_bytes(count * size)), highlight=False)
-    text = console.export_text().rstrip("\n")
+    text = "\n".join(line.rstrip() for line in console.export_text().rstrip("\n").split("\n"))
     (print_fn or print)(text)
+
+
+def _unbuilt(model: Model) -> str:
+    """The layers, as far as they are known without the shape of the input."""
+    layers = [f"  {layer.name} ({type(layer).__name__})" for layer in model.layers]
+    return "\n".join([say("keras.summary_title", name=model.name), *layers, say("keras.not_built", name=model.name)])
 
 
 def _shape(layer: Any) -> str:

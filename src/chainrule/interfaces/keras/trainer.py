@@ -11,9 +11,17 @@ import numpy as np
 from chainrule.errors import DataError, SettingError
 from chainrule.interfaces.keras import losses, metrics, optimizers
 from chainrule.interfaces.keras.config import refuse
-from chainrule.interfaces.keras.given import by_output, check_early, in_order, log_name, refuse_generators, shaped
+from chainrule.interfaces.keras.given import (
+    as_array,
+    by_output,
+    check_early,
+    in_order,
+    log_name,
+    refuse_generators,
+    shaped,
+)
 from chainrule.interfaces.keras.graph import flat
-from chainrule.interfaces.keras.losses import Loss, Spot
+from chainrule.interfaces.keras.losses import SHARES, Loss, Spot
 from chainrule.library.layers import written
 from chainrule.messages import say
 from chainrule.training.callbacks.base import Callback
@@ -24,6 +32,7 @@ if TYPE_CHECKING:
     from chainrule.training.network import Network
 
 Array = np.ndarray[Any, Any]
+SUM = 0.01  # rounding of shares written with two decimals; what is closer is judged by the declaration
 
 
 class History(WatchHistory):
@@ -31,7 +40,8 @@ class History(WatchHistory):
 
     def __init__(self, found: WatchHistory, model: Any, params: Mapping[str, Any]):
         super().__init__(found.steps_per_epoch)
-        self.epoch, self.interrupted, self.profile = found.epoch, found.interrupted, found.profile
+        self.epoch, self.rows = found.epoch, found.rows
+        self.interrupted, self.profile = found.interrupted, found.profile
         self.seconds = found.history.get("seconds", [])  # of each epoch
         self.history = {name: values for name, values in found.history.items() if name != "seconds"}
         self.model, self.params = model, dict(params)
@@ -215,12 +225,14 @@ class Trainer:
 
     def _target(self, loss: Loss, spot: Spot, result: Result, value: Any) -> Any:
         """A target as the formula wants it. Class numbers where one-hot rows are meant are taken, with one note."""
-        array = np.asarray(value)
+        array = as_array(value, result.layer)
         if loss.labels:
+            if array.ndim == 2 and array.shape[1:] == result.shape and array.shape[1] > 1:
+                raise DataError(say("keras.one_hot_rows", output=result.layer, loss=loss.name, came=array.shape))
             return array.reshape(-1) if array.ndim == 2 and array.shape[1] == 1 else array
         width = int(np.prod(result.shape)) if result.shape else 1
         column = array.ndim == 2 and array.shape[1] == 1
-        if width > 1 and len(result.shape) == 1 and (array.ndim == 1 or column) and "sum[k](t[k]) = 1" in loss.target:
+        if width > 1 and len(result.shape) == 1 and (array.ndim == 1 or column) and SHARES in loss.target:
             if not self.noted:
                 print(say("keras.class_numbers", loss=loss.name, classes=width), file=sys.stderr)
                 self.noted = True
@@ -228,6 +240,8 @@ class Trainer:
         if width > 1 and array.ndim == 1 and len(result.shape) == 1 and array.dtype.kind in "iub":
             came, wanted = array.shape, (None, *result.shape)
             raise DataError(say("keras.target_shape", output=result.layer, came=came, wanted=wanted))
+        if SHARES in loss.target and array.shape[1:] == result.shape and array.dtype.kind in "iufb":
+            _check_shares(loss, result, array)
         return shaped(loss.prepare(array), result.shape, result.sizes, result.layer)
 
     # fit
@@ -293,7 +307,7 @@ class Trainer:
             )
         finally:
             bound.release()
-            self.optimizer.iterations = net.steps
+            self.optimizer.steps = net.steps
             self.synchronize()
         params = {"epochs": epochs, "steps": found.steps_per_epoch, "verbose": verbose}
         self.history = History(found, self, params)
@@ -476,3 +490,13 @@ class Trainer:
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """evaluate, of one batch."""
         return self.evaluate(x, y, sample_weight=sample_weight, verbose=0, return_dict=return_dict)
+
+
+def _check_shares(loss: Loss, result: Result, targets: Array) -> None:
+    """Raises: DataError for rows of targets that do not sum to 1, in the words of who compiled the loss."""
+    sums = targets.sum(axis=-1, dtype=np.float64)
+    wrong = np.abs(sums - 1) > SUM
+    if wrong.any():
+        row = int(np.argmax(wrong.reshape(len(sums), -1).any(axis=-1)))
+        came = f"{float(np.asarray(sums[row]).reshape(-1)[0]):g}"
+        raise DataError(say("keras.not_shares", output=result.layer, loss=loss.name, row=row, came=came))
