@@ -312,3 +312,16 @@ def test_evaluation_is_compiled_where_rows_come_in_any_division(monkeypatch):
         drawn = case(name, {}, 50)
         formula(drawn.text, sizes=drawn.sizes).evaluate(drawn.data)
         assert asked.pop() == expected, name
+
+
+def test_rows_that_look_at_each_other_go_through_together():
+    """More rows than go through the interpreter at a time: the mean is that of all of them."""
+    text = "input x\ntarget t\nparameter w = ones\na = w*x\ny = a - mean[n](a)\nE = 1/2*(y - t)**2"
+    x = np.arange(5000.0)
+    net = formula(text, dtype="float64")
+    np.testing.assert_allclose(net.predict(x), x - x.mean(), atol=1e-9)
+    found = net.evaluate(x, np.zeros(5000), metrics=["mean_absolute_error"])
+    assert found["loss"] == pytest.approx(np.var(x) / 2)
+    assert found["mean_absolute_error"] == pytest.approx(np.abs(x - x.mean()).mean())
+    counted = formula(text.replace("mean[n](a)", "size(n)"), dtype="float64")
+    np.testing.assert_array_equal(counted.predict(x), x - 5000)

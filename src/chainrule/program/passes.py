@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from chainrule.formula.expr import Apply, Element, Expr, symbols, transform
+from chainrule.formula.expr import Apply, Element, Expr, Normalized, Reduction, Size, symbols, transform, walk
 from chainrule.program.instructions import Contract, Instruction, Map, Program, Reduce, Update, reads
 
 
@@ -36,6 +36,23 @@ def prune(program: Program) -> Program:
         scalars=scalars,
         hyper=tuple(h for h in program.hyper if h in hyper and h not in names),
     )
+
+
+def mixes_samples(program: Program) -> bool:
+    """Whether what it computes of a sample depends on the others: mean[n](a[n, j]), or a count of the samples.
+
+    Then rows must go through together, and not in parts.
+    """
+    n = program.samples
+    found = [value for _, value in program.scalars]
+    for instruction in program:
+        if isinstance(instruction, Contract | Reduce) and n in instruction.indices:
+            return True
+        found += expressions(instruction)
+    nodes = {node for value in found for node in walk(value)}
+    bound = {i for node in nodes if isinstance(node, Reduction) for i in node.indices}
+    bound |= {node.index for node in nodes if isinstance(node, Normalized)}
+    return Size(n) in nodes or n in bound
 
 
 def signs_of_results(program: Program) -> Program:

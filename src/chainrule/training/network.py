@@ -38,6 +38,7 @@ from chainrule.messages import say
 from chainrule.program.instructions import Program
 from chainrule.program.interpret import run
 from chainrule.program.lower import lower_prediction, lower_training
+from chainrule.program.passes import mixes_samples
 from chainrule.training.bind import as_dense, bind
 from chainrule.training.initial import initial_values
 from chainrule.training.optimizer import Optimizer, as_optimizer
@@ -244,7 +245,7 @@ class Network:
             return fast
         program = self._prediction.program
         rows = len(next(iter(arrays.values()))) if arrays else 1
-        chunk = rows_at_once(arrays, PREDICT_ROWS)
+        chunk = max(rows, 1) if self._prediction.together else rows_at_once(arrays, PREDICT_ROWS)
         parts = [
             self._run(program, {n: a[start : start + chunk] for n, a in arrays.items()})[self.system.output]
             for start in range(0, max(rows, 1), chunk)
@@ -308,8 +309,7 @@ class Network:
     def _means(self, program: Program, arrays: dict[str, Any]) -> dict[str, float]:
         """The mean over the samples of each watched quantity; without samples, the quantity."""
         rows = len(next(iter(arrays.values()))) if arrays else 1
-        # A loss that itself sums over the samples needs them all at once.
-        together = self.system.loss is not None and not self.system.is_sampled(self.system.loss)
+        together = mixes_samples(program)  # such as a loss that itself sums over the samples
         if not together and (means := self._evaluated(program, arrays)) is not None:
             return means
         chunk = rows if together else rows_at_once(arrays, PREDICT_ROWS)

@@ -17,6 +17,7 @@ from chainrule.data.sparse import SparseRows
 from chainrule.formula.evaluate import Array
 from chainrule.formula.expr import tensors
 from chainrule.program.instructions import Contract, Program
+from chainrule.program.passes import mixes_samples
 from chainrule.training.runner import EpochReport
 from chainrule.training.watch import Silent
 
@@ -38,6 +39,7 @@ class Prediction:
 
     def __init__(self, network: Network, program: Program):
         self.program = program
+        self.together = mixes_samples(program)
         self.calls = 0
         self.predictor: Predictor | None = None
         self.lock = threading.Lock()
