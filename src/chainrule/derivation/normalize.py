@@ -27,7 +27,6 @@ from chainrule.formula.expr import (
     count_nodes,
     free_indices,
     fresh_name,
-    index_names,
     key,
     mul,
     rebuild,
@@ -185,13 +184,3 @@ def _minus_inside(expr: Expr) -> Expr:
 
 def _has_sum(expr: Expr) -> bool:
     return any(isinstance(node, Reduction | Normalized) for node in walk(expr))
-
-
-def all_index_names(system: System) -> set[str]:
-    """Every index name that a system uses anywhere."""
-    names: set[str] = {system.samples, *system.sizes}
-    for tensor in system.tensors.values():
-        names |= set(tensor.indices)
-    for equation in system.equations:
-        names |= index_names(equation.value)
-    return names

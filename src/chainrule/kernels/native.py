@@ -378,11 +378,6 @@ def aligned(entries: int, dtype: np.dtype[Any]) -> Array:
     return memory[start : start + entries * dtype.itemsize].view(dtype)
 
 
-def choose_threads(program: Program, sizes: Mapping[str, int], batch_size: int) -> int:
-    """One thread per WORK_PER_THREAD multiplications of a step, at most as many as there are cores."""
-    return int(max(1, min(host().cores, step_work(program, sizes, batch_size) // WORK_PER_THREAD)))
-
-
 def step_work(program: Program, sizes: Mapping[str, int], batch_size: int) -> int:
     """The multiplications of a step."""
     known = {**sizes, program.samples: batch_size}

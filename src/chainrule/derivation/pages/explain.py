@@ -452,10 +452,3 @@ def at_prediction(system: System) -> Iterator[Block]:
     if changed:
         yield Text((say("pages.at_prediction"),))
         yield Lines(tuple(Line((e.target,), (e.value,)) for e in changed))
-
-
-def forward_only(system: System) -> Page:
-    """The page of a system without a loss: its forward pass."""
-    lines = tuple(Line((e.target,), (e.value,), sign_before(e.value)) for e in system.equations)
-    blocks: tuple[Block, ...] = (Heading((say("pages.forward"),)), Lines(lines), *at_prediction(system))
-    return Page((say("pages.title_plain"),), blocks, system.samples, system.tensors)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -68,8 +67,3 @@ def resolve(identifier: Any, kinds: Mapping[str, type[Any]], base: type[Any], wh
         found = next(kind for kind in kinds if _plain(kind) == near[0])
         raise SettingError(say("keras.near", what=what, came=came, near=found, known=known))
     raise SettingError(say("keras.unknown", what=what, came=came, known=known))
-
-
-def arguments_of(function: Callable[..., Any]) -> list[str]:
-    """The names of a function's arguments."""
-    return list(inspect.signature(function).parameters)
