@@ -3,13 +3,13 @@
 The chapters, each a folder, in the order in which data flows through them:
 
     formula      1  what a formula is: text → System
-    library      2  activations, losses, update rules, schedules, initializers: rows of formula text
+    library      2  activations, losses, layers, metrics, update rules, schedules, initializers: rows of formula text
     derivation   3  the chain rule: System → the equations of its backward pass, with every step
     program      4  from formulas to instructions, a slow runner, readable source
     kernels      5  from instructions to machine code
-    training     6  learning: what a user holds, the loop, the model file
-    interfaces   7  ways in: the command line, pictures
-    data            what goes in: MNIST, readers, batches
+    training     6  learning: what a user holds, the loop, callbacks, metrics, the model file
+    interfaces   7  ways in: the command line, pictures, the styles of Keras and scikit-learn
+    data            what goes in: MNIST, readers, tables, batches
     errors          every exception
     messages        every text that a user reads, in English and Korean
 
@@ -32,6 +32,10 @@ In the style of Keras, each layer, loss and update rule a formula (docs/keras.md
 
     models, layers, optimizers, losses, metrics, callbacks, activations, initializers, regularizers, constraints, utils,
     config, and Sequential, Model, Input
+
+In the style of scikit-learn, with the extra chainrule[sklearn] (docs/sklearn.md):
+
+    chainrule.sklearn    MLPClassifier, MLPRegressor, TabularClassifier, TabularRegressor
 
 >>> import chainrule as cr
 >>> net = cr.formula('''
@@ -140,6 +144,7 @@ _HOMES = {
     "set_language": ("chainrule.messages", "set_language"),
     **{name: ("chainrule.models", name) for name in ("Input", "Model", "Sequential")},
     **{name: (f"chainrule.{name}", "") for name in KERAS_MODULES},
+    "sklearn": ("chainrule.sklearn", ""),  # not in __all__: `from chainrule import *` must not need an extra
 }
 
 
