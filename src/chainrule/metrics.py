@@ -10,6 +10,8 @@ from chainrule.interfaces.keras.metrics import (
     CategoricalHinge,
     CosineSimilarity,
     F1Score,
+    FalseNegatives,
+    FalsePositives,
     Formula,
     Hinge,
     KLDivergence,
@@ -29,6 +31,8 @@ from chainrule.interfaces.keras.metrics import (
     SparseTopKCategoricalAccuracy,
     SquaredHinge,
     TopKCategoricalAccuracy,
+    TrueNegatives,
+    TruePositives,
     get,
 )
 
@@ -42,6 +46,8 @@ __all__ = [
     "CategoricalHinge",
     "CosineSimilarity",
     "F1Score",
+    "FalseNegatives",
+    "FalsePositives",
     "Formula",
     "Hinge",
     "KLDivergence",
@@ -61,5 +67,7 @@ __all__ = [
     "SparseTopKCategoricalAccuracy",
     "SquaredHinge",
     "TopKCategoricalAccuracy",
+    "TrueNegatives",
+    "TruePositives",
     "get",
 ]

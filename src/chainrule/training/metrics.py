@@ -54,14 +54,14 @@ from chainrule.formula.parse import parse_expression
 from chainrule.formula.system import System, Tensor
 from chainrule.library import METRICS, Metric, find
 from chainrule.messages import say
-from chainrule.training.ranking import RANKINGS, Ranking, find_ranking
+from chainrule.training.ranking import RANKINGS, Ranking, RankingKind, find_ranking
 from chainrule.training.targets import Fit, target_kind, target_of
 from chainrule.training.vocabulary import vocabulary
 
 if TYPE_CHECKING:
     from chainrule.training.network import Network
 
-One = str | Metric
+One = str | Metric | RankingKind
 Asked = Sequence[One] | Mapping[str, "One | Sequence[One]"] | None
 # What a row of METRICS is written in.
 ROW_TENSORS = {
@@ -70,6 +70,7 @@ ROW_TENSORS = {
     "y": Tensor("y", "label", ("n",), classes="k"),
 }
 ROW_NAMES = re.compile(r"\b[pt]\s*\[\s*k\s*\]")
+LOGGED = ("loss", "seconds")  # in every history, beside the metrics
 LINE = re.compile(r"\s*([^\W\d]\w*)\s*=(?!=)(.*)", re.DOTALL)
 HIGH_IS_BETTER = ("accuracy", "acc", "precision", "recall", "f1", "fbeta", "auc", "auroc", "auprc", "r2", "hits")
 # A kind of targets, and the rows to name where another one was asked for.
@@ -133,6 +134,8 @@ def measures(
         measure = _measure(f"weighted_{name}" if name in taken else name, one, fit)
         if measure is not None:
             found.append(measure if weight is None else _weighted(measure, weight))
+    if taken := [m.name for m in found if m.name in LOGGED]:
+        raise SettingError(say("metrics.taken", name=taken[0]))
     return _named_apart(network.system, found)
 
 
@@ -178,7 +181,7 @@ def _row_named(name: str) -> str | None:
 
 def _each(system: System, asked: Asked, arrays: Mapping[str, Array]) -> Iterable[tuple[str, One, Fit]]:
     """(name in the logs, what is asked for, the output that it is about)."""
-    if isinstance(asked, str | Metric):
+    if isinstance(asked, str | Metric | RankingKind):
         asked = (asked,)
     if not isinstance(asked, Mapping):
         if asked:
@@ -187,13 +190,13 @@ def _each(system: System, asked: Asked, arrays: Mapping[str, Array]) -> Iterable
         return
     for output, some in asked.items():
         fit = _fit(system, _output(system, output), arrays)
-        for one in (some,) if isinstance(some, str | Metric) else some or ():
+        for one in (some,) if isinstance(some, str | Metric | RankingKind) else some or ():
             yield f"{output}_{_log_name(one)}", one, fit
 
 
 def _log_name(one: One) -> str:
     """As Keras: the name as it was asked for. Of a formula "close = …" its left side."""
-    if isinstance(one, Metric):
+    if isinstance(one, Metric | RankingKind):
         return one.name
     if not isinstance(one, str):
         raise SettingError(say("metrics.no_metric", came=type(one).__name__))
@@ -239,6 +242,8 @@ def _default(system: System, arrays: Mapping[str, Array]) -> Measure | None:
 
 
 def _measure(name: str, one: One, fit: Fit) -> Measure | None:
+    if isinstance(one, RankingKind):
+        return None
     if isinstance(one, str):
         if find_ranking(one) is not None:
             return None
@@ -457,10 +462,9 @@ def _named_apart(system: System, found: Sequence[Measure]) -> tuple[Measure, ...
 
 def _rankings(system: System, asked: Asked, arrays: Mapping[str, Array], *, weighted: bool) -> Iterable[Ranking]:
     for name, one, fit in _each(system, asked, arrays):
-        kind = find_ranking(one) if isinstance(one, str) else None
+        kind = find_ranking(one) if isinstance(one, str) else one if isinstance(one, RankingKind) else None
         if kind is None:
             continue
-        matrix = kind.name not in ("auc", "pr_auc")
-        if fit.kind == "numbers" or (matrix and fit.kind == "zero_one" and fit.own) or fit.kind == "shares":
+        if fit.kind == "numbers" or (kind.one_class and fit.kind == "zero_one" and fit.own) or fit.kind == "shares":
             raise SettingError(_does_not_fit(name, fit))
         yield Ranking(name, kind, fit.output.name, fit.target.name, weighted)

@@ -86,12 +86,16 @@ def _ratio(above: Array, below: Array) -> Array:
 
 @dataclass(frozen=True)
 class RankingKind:
-    """A row of RANKINGS: `of` takes the positives (N, K), the scores (N, K) and the weights."""
+    """A row of RANKINGS: `of` takes the positives (N, K), the scores (N, K) and the weights.
+
+    `one_class` says that each row of the targets must be of one class; `better` is None where nobody knows.
+    """
 
     name: str
     of: Callable[[Array, Array, Array | None], float | Array]
-    better: str = "max"
+    better: str | None = "max"
     aliases: tuple[str, ...] = field(default=())
+    one_class: bool = False
 
 
 def _one_against_rest(area: Callable[[Array, Array, Array | None], float]) -> Callable[..., float]:
@@ -130,15 +134,56 @@ def _macro(which: int) -> Callable[[Array, Array, Array | None], float]:
     return mean
 
 
+def _column_counts(positive: Array, predicted: Array, weights: Array | None) -> tuple[Array, Array, Array, Array]:
+    """True positives, false positives, true and false negatives of each column: (N, K), (N, K) → four times (K,)."""
+    share = np.ones(len(positive)) if weights is None else np.asarray(weights, dtype=np.float64)
+    is_so, said = positive != 0, predicted
+    true, false = share @ (is_so & said), share @ (~is_so & said)
+    return true, false, share @ (~is_so & ~said), share @ (is_so & ~said)
+
+
+def f1_of_columns(average: str, threshold: float | None) -> Callable[[Array, Array, Array | None], float]:
+    """F1 with each column as a question of its own: their mean ("macro"), the mean by how often each holds
+    ("weighted"), or of all counted together ("micro"). Without a threshold the largest of several scores is the answer.
+
+    Source: Keras 3, keras.metrics.F1Score; of one score without a threshold it takes every row as positive, this 1/2.
+    """
+
+    def value(positive: Array, score: Array, weights: Array | None) -> float:
+        if threshold is None and score.shape[1] > 1:
+            predicted = score == score.max(axis=1, keepdims=True)
+        else:
+            predicted = score > (0.5 if threshold is None else threshold)
+        true, false, _, missed = _column_counts(positive, predicted, weights)
+        if average == "micro":
+            true, false, missed = (a.sum(keepdims=True) for a in (true, false, missed))
+        scores = _ratio(2 * true, 2 * true + false + missed)
+        if average != "weighted":
+            return float(scores.mean())
+        total = float((true + missed).sum())
+        return float(scores @ (true + missed)) / total if total else 0.0
+
+    return value
+
+
+def count_of(which: int, threshold: float) -> Callable[[Array, Array, Array | None], float]:
+    """How many entries are true positives (0), false positives (1), true negatives (2) or false negatives (3)."""
+
+    def value(positive: Array, score: Array, weights: Array | None) -> float:
+        return float(_column_counts(positive, score > threshold, weights)[which].sum())
+
+    return value
+
+
 RANKINGS: Mapping[str, RankingKind] = {
     row.name: row
     for row in (
         RankingKind("auc", _one_against_rest(roc_auc), aliases=("roc_auc", "auroc")),
         RankingKind("pr_auc", _one_against_rest(pr_auc), aliases=("average_precision", "auprc")),
-        RankingKind("macro_precision", _macro(0), aliases=("precision_macro",)),
-        RankingKind("macro_recall", _macro(1), aliases=("recall_macro",)),
-        RankingKind("macro_f1", _macro(2), aliases=("f1_macro",)),
-        RankingKind("confusion_matrix", _matrix),
+        RankingKind("macro_precision", _macro(0), aliases=("precision_macro",), one_class=True),
+        RankingKind("macro_recall", _macro(1), aliases=("recall_macro",), one_class=True),
+        RankingKind("macro_f1", _macro(2), aliases=("f1_macro",), one_class=True),
+        RankingKind("confusion_matrix", _matrix, one_class=True),
     )
 }
 """Metrics of all predictions at once, by name."""

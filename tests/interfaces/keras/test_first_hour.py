@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import chainrule
-from chainrule import activations, layers, losses, metrics, models, optimizers, utils
+from chainrule import activations, callbacks, layers, losses, metrics, models, optimizers, utils
 from chainrule.errors import DataError, SettingError
 
 ROWS = np.sin(np.arange(120.0) * 1.7).reshape(20, 6)
@@ -149,6 +149,74 @@ def test_data_that_do_not_fit(name):
     with pytest.raises(DataError, match=text) as told:
         make()
     assert "\n" not in str(told.value)
+
+
+# --- metrics of all predictions ---------------------------------------------------------------------------------------
+
+SEVERAL = np.array([[1, 0], [1, 1], [0, 1], [1, 0]])  # column 0: tp 2, fp 0, fn 1; column 1: tp 1, fp 1, fn 1
+SCORES = np.array([[0.9, 0.6], [0.2, 0.8], [0.4, 0.3], [0.7, 0.1]])
+
+
+@pytest.mark.parametrize(
+    ("metric", "wanted"),
+    [
+        (metrics.F1Score(threshold=0.5), (4 / 5 + 2 / 4) / 2),
+        (metrics.F1Score("weighted", threshold=0.5), (3 * 4 / 5 + 2 * 2 / 4) / 5),
+        (metrics.F1Score("micro", threshold=0.5), 2 * 3 / (2 * 3 + 1 + 2)),
+        (metrics.F1Score("micro"), 2 * 3 / (2 * 3 + 1 + 2)),  # the larger of the two: rows 0, 2, 3 say the first
+        (metrics.TruePositives(), 3),
+        (metrics.FalsePositives(), 1),
+        (metrics.TrueNegatives(), 2),
+        (metrics.FalseNegatives(), 2),
+        (metrics.FalseNegatives(thresholds=0.25), 1),
+    ],
+    ids=lambda value: repr(value) if isinstance(value, metrics.Metric) else "",
+)
+def test_f1_and_counts_by_hand(metric, wanted):
+    assert metric.asked.of(SEVERAL, SCORES, None) == pytest.approx(wanted)
+    assert metric.asked.of(SEVERAL.repeat(2, axis=0), SCORES.repeat(2, axis=0), np.full(8, 0.5)) == pytest.approx(
+        wanted
+    )
+
+
+def test_metrics_are_logged_under_the_names_that_they_are_given():
+    model = dense(2, "sigmoid")
+    several = [metrics.AUC(name="roc"), metrics.AUC(name="prc", curve="PR"), metrics.F1Score(name="f"), metrics.AUC()]
+    model.compile("sgd", "binary_crossentropy", metrics=[*several, metrics.TruePositives()])
+    targets = (ROWS[:, :2] > 0).astype(int)
+    history = model.fit(ROWS, targets, verbose=0).history
+    assert set(history) == {"loss", "roc", "prc", "f", "auc", "true_positives"}
+    assert history["roc"] == history["auc"]
+    assert model.metrics_names == ["loss", "roc", "prc", "f", "auc", "true_positives"]
+    hits = ((model.predict(ROWS) > 0.5) & (targets == 1)).sum()
+    assert model.evaluate(ROWS, targets, return_dict=True)["true_positives"] == hits
+
+
+def test_callbacks_see_evaluate_and_predict():
+    seen = []
+    watch = callbacks.LambdaCallback(
+        on_test_end=lambda logs: seen.append(sorted(logs)),
+        on_predict_begin=lambda logs: seen.append("predict"),
+    )
+    model = dense(loss="categorical_crossentropy")
+    model.evaluate(ROWS, ONE_HOT, callbacks=[watch])
+    model.predict(ROWS, callbacks=[watch])
+    assert seen == [["loss"], "predict"]
+
+
+def test_sparse_tables_go_into_predict():
+    sparse = pytest.importorskip("scipy.sparse")
+    model = dense()
+    few = ROWS * (ROWS > 0.8)
+    assert model.predict(sparse.csr_matrix(few)) == pytest.approx(model.predict(few), abs=1e-6)
+
+
+def test_one_mean_and_variance_for_all_numbers():
+    layer = layers.Normalization(axis=None)
+    layer.adapt(np.array([[0.0, 2.0], [4.0, 6.0]]))
+    assert (layer.mean, layer.variance) == (3, 5)
+    found = models.Sequential([models.Input((2,)), layer]).predict(np.array([[3.0, 3.0 + 5**0.5]]))
+    assert found == pytest.approx(np.array([[0.0, 1.0]]), abs=1e-6)
 
 
 # --- what is shown ----------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,12 @@ from chainrule.errors import DataError, SettingError
 from chainrule.interfaces.keras import losses, metrics
 from chainrule.interfaces.keras.graph import flat
 from chainrule.messages import say
+
+if TYPE_CHECKING:
+    from chainrule.interfaces.keras.assemble import Result
+
+
+SUM = 0.01  # rounding of shares written with two decimals; what is closer is judged by the declaration
 
 
 def log_name(asked: Any) -> str:
@@ -104,3 +110,13 @@ def refuse_generators(x: Any) -> None:
     """Data come as arrays. Raises: SettingError for generators and data sets, which come in pieces."""
     if x is None or (hasattr(x, "__next__") or (hasattr(x, "__iter__") and not hasattr(x, "__len__"))):
         raise SettingError(say("keras.generator", came=type(x).__name__))
+
+
+def check_shares(loss: losses.Loss, result: Result, targets: np.ndarray[Any, Any]) -> None:
+    """Raises: DataError for rows of targets that do not sum to 1, in the words of who compiled the loss."""
+    sums = targets.sum(axis=-1, dtype=np.float64)
+    wrong = np.abs(sums - 1) > SUM
+    if wrong.any():
+        row = int(np.argmax(wrong.reshape(len(sums), -1).any(axis=-1)))
+        came = f"{float(np.asarray(sums[row]).reshape(-1)[0]):g}"
+        raise DataError(say("keras.not_shares", output=result.layer, loss=loss.name, row=row, came=came))

@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import SettingError
-from chainrule.interfaces.keras.config import Configured
+from chainrule.interfaces.keras.config import Configured, auto_name
 from chainrule.interfaces.keras.rows import is_formula, keras_row, resolve
 from chainrule.library import METRICS
 from chainrule.library import Metric as Row
 from chainrule.library.layers import written
 from chainrule.messages import say
+
+if TYPE_CHECKING:
+    from chainrule.training.ranking import RankingKind
 
 ACCURACIES = ("accuracy", "label_accuracy", "acc")
 
@@ -27,7 +30,7 @@ ACCURACIES = ("accuracy", "label_accuracy", "acc")
 class Metric(Configured):
     """A row of library.METRICS with its numbers; `asked` is what the training takes."""
 
-    asked: str | Row = ""
+    asked: str | Row | RankingKind = ""
 
     def _take(self, row: str, name: str | None, **settings: float) -> None:
         found = keras_row(METRICS, row)
@@ -37,8 +40,8 @@ class Metric(Configured):
     @property
     def formula(self) -> str:
         """The formula of one sample, in p[k] and t[k]."""
-        if isinstance(self.asked, str):
-            return self.asked
+        if not isinstance(self.asked, Row):
+            return self.asked if isinstance(self.asked, str) else self.asked.name
         text = self.asked.formula
         for key, value in self.asked.defaults.items():
             text = re.sub(rf"(?<![\w.]){key}(?!\w)", written(value), text)
@@ -135,18 +138,21 @@ class Recall(Metric):
 
 
 class F1Score(Metric):
-    """The harmonic mean of precision and recall: the mean over the classes, or of all classes counted together."""
+    """The harmonic mean of precision and recall.
+
+    `average` is "macro", the mean over the classes; "weighted", the mean by how often each class occurs; or "micro", of
+    all classes counted together. None gives one number a class in Keras, and their mean here.
+    """
 
     def __init__(
         self, average: str | None = None, threshold: float | None = None, name: str = "f1_score", dtype: Any = None
     ):
-        if average in (None, "macro"):  # Keras gives one number a class for None; here it is their mean
-            self.name = self.asked = "macro_f1"
-            return
-        if average != "micro":
-            came, kind = average, "F1Score"
-            raise SettingError(say("keras.option_not_here", layer=kind, name="average", came=came, default="micro"))
-        self._take("f1", name, threshold=0.5 if threshold is None else threshold)
+        from chainrule.training.ranking import RankingKind, f1_of_columns
+
+        if average not in (None, "macro", "micro", "weighted"):
+            raise SettingError(say("keras.unknown", what="average", came=average, known="micro, macro, weighted"))
+        self.name = name
+        self.asked = RankingKind(name, f1_of_columns(average or "macro", threshold))
 
 
 class AUC(Metric):
@@ -166,8 +172,46 @@ class AUC(Metric):
         from_logits: bool = False,
     ):
         _no("AUC", thresholds=thresholds, num_labels=num_labels, label_weights=label_weights)
-        self.asked = "auc" if curve.upper() == "ROC" else "pr_auc"
-        self.name = self.asked
+        from chainrule.training.ranking import RANKINGS
+
+        self.name = name or "auc"
+        self.asked = replace(RANKINGS["auc" if curve.upper() == "ROC" else "pr_auc"], name=self.name)
+
+
+class _Count(Metric):
+    """How many entries of the targets are in one of the four fields of true and false, positive and negative."""
+
+    which = 0
+
+    def __init__(self, thresholds: float | None = None, name: str | None = None, dtype: Any = None):
+        from chainrule.training.ranking import RankingKind, count_of
+
+        self.name = name or auto_name(type(self).__name__)
+        better = "min" if self.which % 2 else "max"
+        threshold = 0.5 if thresholds is None else float(thresholds)
+        self.asked = RankingKind(self.name, count_of(self.which, threshold), better)
+
+
+class TruePositives(_Count):
+    """How many are positive and predicted so."""
+
+
+class FalsePositives(_Count):
+    """How many are predicted positive and are not."""
+
+    which = 1
+
+
+class TrueNegatives(_Count):
+    """How many are negative and predicted so."""
+
+    which = 2
+
+
+class FalseNegatives(_Count):
+    """How many are positive and not predicted so."""
+
+    which = 3
 
 
 class MeanSquaredError(Metric):
@@ -335,6 +379,10 @@ KINDS: dict[str, type[Metric]] = {
         Recall,
         F1Score,
         AUC,
+        TruePositives,
+        FalsePositives,
+        TrueNegatives,
+        FalseNegatives,
         MeanSquaredError,
         RootMeanSquaredError,
         MeanAbsoluteError,

@@ -131,7 +131,9 @@ class Normalization(RowLayer):
         self, axis: int | None = -1, mean: Any = None, variance: Any = None, invert: bool = False, **kwargs: Any
     ):
         super().__init__(**kwargs)
-        last_axis("Normalization", axis)
+        if axis is not None:  # None: one mean and one variance for all
+            last_axis("Normalization", axis)
+        self.axis = axis
         refuse("Normalization", {"invert": False}, {"invert": invert})
         self.given = {
             name: np.asarray(value, dtype=np.float64)
@@ -139,10 +141,20 @@ class Normalization(RowLayer):
             if value is not None
         }
 
+    @property
+    def mean(self) -> np.ndarray[Any, Any] | None:
+        """What is subtracted; None before `adapt`."""
+        return self.given.get("center")
+
+    @property
+    def variance(self) -> np.ndarray[Any, Any] | None:
+        """Its root is what is divided by; None before `adapt`."""
+        return self.given.get("spread")
+
     def adapt(self, data: Any, batch_size: int | None = None, steps: int | None = None) -> None:
-        """Take mean and variance from data: over all axes but the last."""
+        """Take mean and variance from data: over all axes but the last, or with axis=None over all."""
         array = np.asarray(data, dtype=np.float64)
-        axes = tuple(range(array.ndim - 1)) if array.ndim > 1 else (0,)
-        self.given = {"center": array.mean(axis=axes), "spread": array.var(axis=axes)}
+        axes = tuple(range(array.ndim - 1)) if array.ndim > 1 and self.axis is not None else None
+        self.given = {"center": np.asarray(array.mean(axis=axes)), "spread": np.asarray(array.var(axis=axes))}
         for role, variable in self.variables.items():
             variable.set(np.broadcast_to(self.given[role], variable.shape), self.name)

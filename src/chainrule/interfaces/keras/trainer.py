@@ -15,6 +15,7 @@ from chainrule.interfaces.keras.given import (
     as_array,
     by_output,
     check_early,
+    check_shares,
     in_order,
     log_name,
     refuse_generators,
@@ -24,7 +25,7 @@ from chainrule.interfaces.keras.graph import flat
 from chainrule.interfaces.keras.losses import SHARES, Loss, Spot
 from chainrule.library.layers import written
 from chainrule.messages import say
-from chainrule.training.callbacks.base import Callback
+from chainrule.training.callbacks.base import Callback, CallbackList
 from chainrule.training.watch import History as WatchHistory
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from chainrule.training.network import Network
 
 Array = np.ndarray[Any, Any]
-SUM = 0.01  # rounding of shares written with two decimals; what is closer is judged by the declaration
 
 
 class History(WatchHistory):
@@ -241,7 +241,7 @@ class Trainer:
             came, wanted = array.shape, (None, *result.shape)
             raise DataError(say("keras.target_shape", output=result.layer, came=came, wanted=wanted))
         if SHARES in loss.target and array.shape[1:] == result.shape and array.dtype.kind in "iufb":
-            _check_shares(loss, result, array)
+            check_shares(loss, result, array)
         return shaped(loss.prepare(array), result.shape, result.sizes, result.layer)
 
     # fit
@@ -270,12 +270,12 @@ class Trainer:
         Raises: SettingError before compile, and for what Keras has and chainrule has not; DataError, Diverged.
         """
         self._need_loss()
+        refuse_generators(x)
         refuse(
             "fit",
             {"steps_per_epoch": None, "validation_steps": None},
             {"steps_per_epoch": steps_per_epoch, "validation_steps": validation_steps},
         )
-        refuse_generators(x)
         arrays = self._arrays(x, y)
         validation, weight = self._validation(validation_data)
         self._check_norms()
@@ -402,6 +402,8 @@ class Trainer:
         refuse("evaluate", {"steps": None}, {"steps": steps, **kwargs})
         refuse_generators(x)
         arrays = self._arrays(x, y)
+        watching = CallbackList(callbacks, model=self)
+        watching.on_test_begin()
         found = self.network.evaluate(
             arrays,
             metrics=self._asked(self._metrics, own_losses=True),
@@ -409,6 +411,7 @@ class Trainer:
             sample_weight=sample_weight,
         )
         found = {name: found[name] for name in self.metrics_names if name in found} | found
+        watching.on_test_end(found)
         if return_dict:
             return found
         values = list(found.values())
@@ -436,13 +439,16 @@ class Trainer:
         refuse("predict", {"steps": None}, {"steps": steps})
         refuse_generators(x)
         arrays = self._arrays(x, targets=False)
+        watching = CallbackList(callbacks, model=self)
+        watching.on_predict_begin()
         results = self._assembled().outputs
         found = []
         for number, result in enumerate(results):
             net = self.network if number == 0 else self._other(result.name)
-            rows = len(next(iter(arrays.values()))) if len(arrays) == 1 else None
+            rows = next(iter(arrays.values())).shape[0] if len(arrays) == 1 else None
             values = np.asarray(net.predict(arrays))
             found.append(values.reshape(-1 if rows is None else rows, *result.shape) if result.shape else values)
+        watching.on_predict_end()
         if isinstance(self.output, Mapping):  # type: ignore[attr-defined]  # what a Model was given
             return {result.layer: values for result, values in zip(results, found, strict=True)}
         return found[0] if len(found) == 1 else found
@@ -490,13 +496,3 @@ class Trainer:
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """evaluate, of one batch."""
         return self.evaluate(x, y, sample_weight=sample_weight, verbose=0, return_dict=return_dict)
-
-
-def _check_shares(loss: Loss, result: Result, targets: Array) -> None:
-    """Raises: DataError for rows of targets that do not sum to 1, in the words of who compiled the loss."""
-    sums = targets.sum(axis=-1, dtype=np.float64)
-    wrong = np.abs(sums - 1) > SUM
-    if wrong.any():
-        row = int(np.argmax(wrong.reshape(len(sums), -1).any(axis=-1)))
-        came = f"{float(np.asarray(sums[row]).reshape(-1)[0]):g}"
-        raise DataError(say("keras.not_shares", output=result.layer, loss=loss.name, row=row, came=came))
