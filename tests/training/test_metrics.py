@@ -236,6 +236,7 @@ def test_every_row_of_the_library_fits_one_of_these_networks():
         (ONE_HOT, Y, "mean[k](p[k] - margin)", "uses margin"),
         (RENAMED, Y, "mean[k](q[k])", "runs over the index k"),
         (ONE_HOT, Y, 3, "metrics has a int"),
+        (ONE_HOT, Y, "loss = mean[k](p[k])", "called loss"),
         (ONE_HOT, Y, {"h": ["accuracy"]}, "compute: p"),
     ],
 )

@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import SettingError
-from chainrule.formula.evaluate import evaluate
-from chainrule.formula.expr import Element, Expr, Symbol, transform
+from chainrule.formula.expr import Expr
 from chainrule.interfaces.sklearn.prepared import Prepared
 from chainrule.interfaces.sklearn.settings import OWN_RATES, Settings
 from chainrule.messages import say
+from chainrule.program.instructions import Program
 from chainrule.training.loop import Plan
 from chainrule.training.network import Network
+from chainrule.training.rates import over_steps
 from chainrule.training.vocabulary import schedule
 from chainrule.training.watch import Silent
 
@@ -124,8 +125,8 @@ def run_epochs(task: Task, random: Any, *, once: bool = False) -> None:
     last = 1 if once else settings.max_iter
     # Masks of dropout are drawn by a seed of their own; without dropout the generator gives what scikit-learn's gives.
     seed = int(random.randint(2**31 - 1)) if settings.dropout else 0
-    rates = _Rates(task, last)
     program = task.prepared.training(settings.rule, task.watched)
+    rates = _Rates(task, program, last)
     runner = task.prepared.runner(task.network, program, data.arrays, task.plan(seed))
     shuffled = np.arange(data.rows, dtype=np.int64)
     stopped = False
@@ -231,19 +232,23 @@ def _look_at_score(task: Task, weights: Mapping[str, Array]) -> None:
         course.best_weights = {p.name: weights[p.name].copy() for p in task.prepared.system.parameters}
 
 
+def values_of(program: Program, given: Mapping[str, float]) -> dict[str, float]:
+    """A program's hyper-parameters: those given, and what formulas say of others (delta of "huber")."""
+    return {**{name: float(value) for name, value in program.defaults.items()}, **given}
+
+
 class _Rates:
     """The hyper-parameters of every step."""
 
-    def __init__(self, task: Task, epochs: int):
+    def __init__(self, task: Task, program: Program, epochs: int):
         self.task = task
-        self.values = task.settings.hyper
+        self.values = values_of(program, task.settings.hyper)
         self.last = float(epochs * task.count)
         self.formula: Expr | None = None
         self.scalars: dict[str, float] = {}
         rate = task.settings.learning_rate
         if rate not in OWN_RATES:
-            formula, self.scalars = schedule(rate)
-            self.formula = transform(formula, lambda n: Element("step", ("s",)) if n == Symbol("step") else n)
+            self.formula, self.scalars = schedule(rate)
 
     def table(self, epochs: int) -> dict[str, Array]:
         """One float64 a step for each, for the next so many epochs."""
@@ -254,7 +259,7 @@ class _Rates:
         table |= {"step": numbers, "steps": np.full(steps, self.last)}
         if self.formula is not None:
             scalars = {**self.scalars, "steps": self.last, "eta0": settings.learning_rate_init}
-            table["eta"] = evaluate(self.formula, {"step": numbers}, ("s",), sizes={"s": steps}, scalars=scalars)
+            table["eta"] = over_steps(self.formula, numbers, scalars)
         elif settings.solver == "sgd" and settings.learning_rate == "invscaling":
             seen = course.samples + self.task.data.rows * np.arange(epochs)
             rates = settings.learning_rate_init / (seen + 1.0) ** settings.power_t
@@ -286,7 +291,8 @@ def run_lbfgs(task: Task) -> float:
     runner = task.prepared.runner(task.network, program, task.data.arrays, task.plan(0))
     shapes = {name: task.network.kept[name].shape for name in names}
     order = np.arange(task.data.rows, dtype=np.int64)
-    table = {n: np.full(1, v) for n, v in {**settings.hyper, "eta": 0.0, "step": 1.0, "steps": 1.0}.items()}
+    values = {**values_of(program, settings.hyper), "eta": 0.0, "step": 1.0, "steps": 1.0}
+    table = {n: np.full(1, v) for n, v in values.items()}
     state = runner.state()
 
     def unpacked(numbers: Array) -> dict[str, Array]:
