@@ -21,6 +21,7 @@ from chainrule.training.diverge import Lost, explain_divergence, good_steps
 from chainrule.training.metrics import Asked, measures, rankings
 from chainrule.training.network import Network
 from chainrule.training.optimizer import AVERAGE, Optimizer, as_optimizer
+from chainrule.training.prediction import measured
 from chainrule.training.ranking import rank
 from chainrule.training.rates import Rates, check_rate
 from chainrule.training.runner import EpochReport, make_runner
@@ -296,7 +297,7 @@ class Training:
         if self.validation is not None and (epoch + 1) % self.plan.validation_freq == 0:
             self.callbacks.on_test_begin()
             asked = self.plan.metrics, self.plan.weighted_metrics
-            own = self.network.measured(self.validation, *asked, like=self.data.arrays)
+            own = measured(self.network, self.validation, *asked, like=self.data.arrays)
             self.callbacks.on_test_end(own)
             logs |= {f"val_{n}": v for n, v in own.items()}
         if self.advisor is not None:

@@ -134,8 +134,8 @@ def measures(
         measure = _measure(f"weighted_{name}" if name in taken else name, one, fit)
         if measure is not None:
             found.append(measure if weight is None else _weighted(measure, weight))
-    if taken := [m.name for m in found if m.name in LOGGED]:
-        raise SettingError(say("metrics.taken", name=taken[0]))
+    if clash := [m.name for m in found if m.name in LOGGED]:
+        raise SettingError(say("metrics.taken", name=clash[0]))
     return _named_apart(network.system, found)
 
 

@@ -14,6 +14,7 @@
 array([31.])
 """
 
+# More than 500 lines: all that a user calls is in one class, and the options of fit with what they mean take a hundred.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,10 +23,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from chainrule.data.checks import is_number, is_whole
-from chainrule.data.sparse import rows_at_once
+from chainrule.data.checks import is_whole
 from chainrule.derivation.adjoint import Derivation, derive_system
 from chainrule.errors import DataError, FileError, FormulaError, NotationError, SettingError
 from chainrule.formula.evaluate import Array
@@ -38,7 +36,6 @@ from chainrule.messages import say
 from chainrule.program.instructions import Program
 from chainrule.program.interpret import run
 from chainrule.program.lower import lower_prediction, lower_training
-from chainrule.program.passes import mixes_samples
 from chainrule.training.bind import as_dense, bind
 from chainrule.training.initial import initial_values
 from chainrule.training.optimizer import Optimizer, as_optimizer
@@ -57,7 +54,6 @@ if TYPE_CHECKING:
 
 DTYPES = ("float32", "float64")
 KEPT_PROGRAMS = 8  # of a network: who trains batch by batch (Keras's train_on_batch) lowers once
-PREDICT_ROWS = 2048  # rows that go through the forward pass at a time: 2048 × 784 float32 are 6 MB
 
 
 def formula(
@@ -109,7 +105,7 @@ class Network:
         self.notes: dict[str, object] = {}  # what an interface keeps in the model file: JSON, not looked at here
         self._changes = 0
         self.newer: Callable[[], Mapping[str, Array]] | None = None  # the weights of a training in mid-epoch
-        self._measuring: dict[tuple[object, ...], Program] = {}  # what evaluates, by what it watches
+        self.measuring: dict[object, Program] = {}  # what evaluates, by what it watches
         self.steps = 0  # updates by the present rule
         self.epochs = 0  # of all trainings
         self._rule: str | None = None
@@ -205,7 +201,8 @@ class Network:
 
         return Prediction(self, lower_prediction(self.system))
 
-    def _run(self, program: Program, arrays: Mapping[str, Array], **hyper: float) -> dict[str, Array]:
+    def run(self, program: Program, arrays: Mapping[str, Array], **hyper: float) -> dict[str, Array]:
+        """All tensors of a program on these rows, by the interpreter."""
         self._start()
         rows = len(next(iter(arrays.values()))) if arrays else 1
         sizes = {**self._sizes.known, self.system.samples: rows}
@@ -243,20 +240,14 @@ class Network:
         self._start()
         if (fast := self._prediction.compiled(self, arrays)) is not None:
             return fast
-        program = self._prediction.program
-        rows = len(next(iter(arrays.values()))) if arrays else 1
-        chunk = max(rows, 1) if self._prediction.together else rows_at_once(arrays, PREDICT_ROWS)
-        parts = [
-            self._run(program, {n: a[start : start + chunk] for n, a in arrays.items()})[self.system.output]
-            for start in range(0, max(rows, 1), chunk)
-        ]
-        sampled = self.system.is_sampled(self.system.output)
-        return np.concatenate(parts) if sampled else parts[0]
+        return self._prediction.interpreted(self, arrays)
 
     def loss(self, *data: object, **named: object) -> float:
         """The loss of a batch: the mean of E over its samples."""
         arrays = self.bind(data, named, ("input", "target", "label"), sparse=True)
-        return float(self.measured(Data(arrays), ())["loss"])
+        from chainrule.training.prediction import measured
+
+        return float(measured(self, Data(arrays), ())["loss"])
 
     def evaluate(
         self,
@@ -270,63 +261,13 @@ class Network:
 
         Raises: DataError, FormulaError, SettingError for a metric that does not fit.
         """
+        from chainrule.training.prediction import measured
+
         if self.system.loss is None and self.system.output is None:
             raise FormulaError(say("formula.no_loss"))
         arrays = self.bind(data, named, ("input", "target", "label"), sparse=True)
         weights = sample_weights(self.system, arrays, sample_weight)
-        return self.measured(Data(arrays, weights), metrics, weighted_metrics)
-
-    def measured(
-        self,
-        data: Data,
-        metrics: Asked,
-        weighted_metrics: Asked = (),
-        like: Mapping[str, Array] | None = None,
-    ) -> dict[str, Any]:
-        """What evaluate returns, of checked data. `like` are arrays that say what kind of targets these are.
-
-        A validation has the metrics of its training, also where its few rows look like targets of another kind.
-        """
-        from chainrule.training.metrics import measures, rankings
-        from chainrule.training.ranking import rank
-
-        weight = None if data.weights is None else self.weighted.weight
-        like = data.arrays if like is None else like
-        found = measures(self, metrics, like, weighted_metrics, weight)
-        system = self.system if weight is None else self.weighted.system
-        watched = {n: e for m in found for n, e in m.sums.items()}
-        key = (weight is None, *watched.items())
-        if key not in self._measuring:  # lowering takes some 20 ms, and a training measures after every epoch
-            self._measuring[key] = lower_prediction(system, loss=True, metrics=watched)
-        program = self._measuring[key]
-        arrays = dict(data.arrays) if weight is None else {**data.arrays, weight.tensor: data.weights}
-        means = self._means(program, arrays)
-        logs: dict[str, Any] = {} if system.loss is None else {"loss": means[system.loss]}
-        logs |= {m.name: m.final(means) for m in found}
-        ranked = rankings(self, metrics, like, weighted_metrics)
-        return logs | rank(self, ranked, data.arrays, data.weights) if ranked else logs
-
-    def _means(self, program: Program, arrays: dict[str, Any]) -> dict[str, float]:
-        """The mean over the samples of each watched quantity; without samples, the quantity."""
-        rows = len(next(iter(arrays.values()))) if arrays else 1
-        together = mixes_samples(program)  # such as a loss that itself sums over the samples
-        if not together and (means := self._evaluated(program, arrays)) is not None:
-            return means
-        chunk = rows if together else rows_at_once(arrays, PREDICT_ROWS)
-        totals: dict[str, float] = dict.fromkeys(program.watched, 0.0)
-        for start in range(0, rows, chunk):
-            part = {n: a[start : start + chunk] for n, a in arrays.items()}
-            out = self._run(program, part)
-            for name in program.watched:
-                share = min(chunk, rows - start) if out[name].ndim == 0 else 1
-                totals[name] += float(np.sum(out[name], dtype=np.float64)) * share
-        return {name: total / rows for name, total in totals.items()}
-
-    def _evaluated(self, program: Program, arrays: Mapping[str, Array]) -> dict[str, float] | None:
-        from chainrule.training.prediction import evaluate_compiled
-
-        self._start()
-        return evaluate_compiled(self, program, arrays) if arrays else None
+        return measured(self, Data(arrays, weights), metrics, weighted_metrics)
 
     def metrics(self, arrays: Mapping[str, Array]) -> dict[str, Expr]:
         """What is reported beside the loss: the accuracy, where targets are classes."""
@@ -339,7 +280,7 @@ class Network:
         arrays = self.bind(data, named, ("input", "target", "label"))
         gradient = Update(Symbol("w"), Symbol("g"))  # keeps every gradient alive, changes nothing that is read after it
         program = lower_training(self.derivation, self.system.with_(updates=()), (gradient,))
-        out = self._run(program, arrays)
+        out = self.run(program, arrays)
         return {p.name: out[program.gradients[p.name]] for p in self.system.parameters}
 
     # what it can be asked about its gradients
@@ -567,19 +508,10 @@ class Network:
             arrays = self.bind(tuple(validation_data), {}, ("input", "target", "label"), sparse=True)
             validation = Data(arrays, sample_weights(self.system, arrays, validation_weight))
         elif validation_split:
-            own, validation = self._split(own, validation_split)
+            own, validation = own.split(validation_split)
         if class_weight:  # a validation has none, as in Keras
             own = own.weighted(class_weights(self.system, own.arrays, class_weight))
         return train(self, own, validation, plan)
-
-    def _split(self, data: Data, share: float) -> tuple[Data, Data]:
-        """All but the last rows, and the last ones."""
-        if not is_number(share) or not 0 < share < 1:
-            raise SettingError(say("training.option_range", name="validation_split", came=share, low=0, high=1))
-        at = int(data.rows * (1 - share))  # as Keras rounds
-        if not 0 < at < data.rows:
-            raise SettingError(say("training.split_empty", rows=data.rows, came=share))
-        return data.part(0, at), data.part(at, data.rows)
 
     def plan_hyper(self, program: Program, given: Mapping[str, float]) -> dict[str, float]:
         """Hyper-parameters by the notation's names, with their values. Raises: SettingError for unknown ones."""

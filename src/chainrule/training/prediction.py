@@ -13,19 +13,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.data.sparse import SparseRows
+from chainrule.data.sparse import SparseRows, rows_at_once
 from chainrule.formula.evaluate import Array
 from chainrule.formula.expr import tensors
 from chainrule.program.instructions import Contract, Program
+from chainrule.program.lower import lower_prediction
 from chainrule.program.passes import mixes_samples
 from chainrule.training.runner import EpochReport
 from chainrule.training.watch import Silent
 
 if TYPE_CHECKING:
     from chainrule.kernels.predictor import Predictor
+    from chainrule.training.metrics import Asked
     from chainrule.training.network import Network
+    from chainrule.training.weights import Data
 
 SMALL_PREDICTIONS = 16  # that run in the interpreter before one is compiled
+INTERPRETED_ROWS = 2048  # at a time: 2048 × 784 float32 are 6 MB
+KEPT_PROGRAMS = 8  # that evaluate a network
 MUCH_WORK = 5e8  # multiplications: some 50 ms in the interpreter, half a second with what it copies
 EVALUATION_ROWS = 384  # rows a step: 64 tiles of 6
 PLAIN = (np.ndarray, np.memmap)  # and no other kind: a masked array hides numbers
@@ -71,6 +76,18 @@ class Prediction:
             if not math.isfinite(float(np.vdot(flat, flat))):
                 return None  # the long way says which number it is, or that it is only large
         return self._predict(network, {self.only: array})
+
+    def interpreted(self, network: Network, arrays: Mapping[str, Array]) -> Array:
+        """The output by the interpreter."""
+        output = network.system.output
+        assert output is not None
+        rows = len(next(iter(arrays.values()))) if arrays else 1
+        chunk = max(rows, 1) if self.together else rows_at_once(arrays, INTERPRETED_ROWS)
+        parts = [
+            network.run(self.program, {n: a[start : start + chunk] for n, a in arrays.items()})[output]
+            for start in range(0, max(rows, 1), chunk)
+        ]
+        return np.concatenate(parts) if network.system.is_sampled(output) else parts[0]
 
     def compiled(self, network: Network, arrays: Mapping[str, Array]) -> Array | None:
         """The output by the compiled step, or None where the interpreter is to do it."""
@@ -125,9 +142,59 @@ class Prediction:
         vars(self).update(state, predictor=None, lock=threading.Lock(), loaded=-1)
 
 
+def measured(
+    network: Network,
+    data: Data,
+    metrics: Asked,
+    weighted_metrics: Asked = (),
+    like: Mapping[str, Array] | None = None,
+) -> dict[str, Any]:
+    """The loss and the metrics of checked data, as Network.evaluate returns them.
+
+    `like` are arrays that say what kind of targets these are: a validation has the metrics of its training, also where
+    its few rows look like targets of another kind.
+    """
+    from chainrule.training.metrics import measures, rankings
+    from chainrule.training.ranking import rank
+
+    weight = None if data.weights is None else network.weighted.weight
+    like = data.arrays if like is None else like
+    found = measures(network, metrics, like, weighted_metrics, weight)
+    system = network.system if weight is None else network.weighted.system
+    watched = {n: e for m in found for n, e in m.sums.items()}
+    key = (weight is None, *watched.items())
+    if key not in network.measuring:  # lowering takes some 20 ms, and a training measures after every epoch
+        if len(network.measuring) >= KEPT_PROGRAMS:
+            network.measuring.clear()
+        network.measuring[key] = lower_prediction(system, loss=True, metrics=watched)
+    program = network.measuring[key]
+    arrays = dict(data.arrays) if weight is None else {**data.arrays, weight.tensor: data.weights}
+    means = _means(network, program, arrays)
+    logs: dict[str, Any] = {} if system.loss is None else {"loss": means[system.loss]}
+    logs |= {m.name: m.final(means) for m in found}
+    ranked = rankings(network, metrics, like, weighted_metrics)
+    return logs | rank(network, ranked, data.arrays, data.weights) if ranked else logs
+
+
+def _means(network: Network, program: Program, arrays: Mapping[str, Any]) -> dict[str, float]:
+    """The mean over the samples of each watched quantity; without samples, the quantity."""
+    rows = len(next(iter(arrays.values()))) if arrays else 1
+    together = mixes_samples(program)  # such as a loss that itself sums over the samples
+    if arrays and not together and (means := evaluate_compiled(network, program, arrays)) is not None:
+        return means
+    chunk = rows if together else rows_at_once(arrays, INTERPRETED_ROWS)
+    totals: dict[str, float] = dict.fromkeys(program.watched, 0.0)
+    for start in range(0, rows, chunk):
+        out = network.run(program, {n: a[start : start + chunk] for n, a in arrays.items()})
+        for name in program.watched:
+            share = min(chunk, rows - start) if out[name].ndim == 0 else 1
+            totals[name] += float(np.sum(out[name], dtype=np.float64)) * share
+    return {name: total / rows for name, total in totals.items()}
+
+
 def evaluate_compiled(network: Network, program: Program, arrays: Mapping[str, Array]) -> dict[str, float] | None:
     """The mean of each watched quantity by a compiled step; None where the interpreter is to do it."""
-    rows = len(next(iter(arrays.values())))
+    kept, rows = network.kept, len(next(iter(arrays.values())))
     if multiplications(program, network.sizes, rows) < MUCH_WORK:
         return None
     from chainrule.kernels.native import NativeRunner
@@ -135,7 +202,7 @@ def evaluate_compiled(network: Network, program: Program, arrays: Mapping[str, A
 
     if not in_parts(program):
         return None
-    start = {t.name: network.kept[t.name] for t in program.kept}
+    start = {t.name: kept[t.name] for t in program.kept}
     runner = NativeRunner(program, arrays, start, network.sizes, network.dtype, None, EpochReport)
     steps = -(-rows // EVALUATION_ROWS)
     hyper = network.hyper_values(program, {})

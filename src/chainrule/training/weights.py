@@ -43,6 +43,15 @@ class Data:
         weights = None if self.weights is None else self.weights[start:stop]
         return Data({n: a[start:stop] for n, a in self.arrays.items()}, weights)
 
+    def split(self, share: float) -> tuple[Data, Data]:
+        """All but the last rows, and the last ones. Raises: SettingError where either is nothing."""
+        if not is_number(share) or not 0 < share < 1:
+            raise SettingError(say("training.option_range", name="validation_split", came=share, low=0, high=1))
+        at = int(self.rows * (1 - share))  # as Keras rounds
+        if not 0 < at < self.rows:
+            raise SettingError(say("training.split_empty", rows=self.rows, came=share))
+        return self.part(0, at), self.part(at, self.rows)
+
     def weighted(self, weights: Array) -> Data:
         """With these weights too."""
         return replace(self, weights=weights if self.weights is None else self.weights * weights)

@@ -23,7 +23,7 @@ from chainrule.program.interpret import run
 from chainrule.program.lower import lower_prediction
 from chainrule.training.loop import Plan
 from chainrule.training.network import Network
-from chainrule.training.prediction import MUCH_WORK, SMALL_PREDICTIONS, multiplications
+from chainrule.training.prediction import INTERPRETED_ROWS, MUCH_WORK, SMALL_PREDICTIONS, multiplications
 from chainrule.training.runner import Runner, make_runner
 from chainrule.training.vocabulary import vocabulary
 
@@ -35,7 +35,6 @@ Weights = Mapping[str, Array]
 
 KEPT_TEXTS = 32
 KEPT_PREDICTORS = 4  # each with memory for 384 rows
-INTERPRETED_ROWS = 2048  # at a time: 2048 × 784 float64 are 12 MB
 
 
 @dataclass(frozen=True)
