@@ -465,6 +465,7 @@ def _rankings(system: System, asked: Asked, arrays: Mapping[str, Array], *, weig
         kind = find_ranking(one) if isinstance(one, str) else one if isinstance(one, RankingKind) else None
         if kind is None:
             continue
-        if fit.kind == "numbers" or (kind.one_class and fit.kind == "zero_one" and fit.own) or fit.kind == "shares":
+        loose = fit.kind in ("numbers", "shares") and not kind.numbers
+        if loose or (kind.one_class and fit.kind == "zero_one" and fit.own):
             raise SettingError(_does_not_fit(name, fit))
         yield Ranking(name, kind, fit.output.name, fit.target.name, weighted)

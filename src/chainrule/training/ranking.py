@@ -88,7 +88,8 @@ def _ratio(above: Array, below: Array) -> Array:
 class RankingKind:
     """A row of RANKINGS: `of` takes the positives (N, K), the scores (N, K) and the weights.
 
-    `one_class` says that each row of the targets must be of one class; `better` is None where nobody knows.
+    `one_class` says that each row of the targets must be of one class, `numbers` that they may be any numbers; `better`
+    is None where nobody knows.
     """
 
     name: str
@@ -96,6 +97,7 @@ class RankingKind:
     better: str | None = "max"
     aliases: tuple[str, ...] = field(default=())
     one_class: bool = False
+    numbers: bool = False
 
 
 def _one_against_rest(area: Callable[[Array, Array, Array | None], float]) -> Callable[..., float]:
@@ -162,6 +164,25 @@ def f1_of_columns(average: str, threshold: float | None) -> Callable[[Array, Arr
             return float(scores.mean())
         total = float((true + missed).sum())
         return float(scores @ (true + missed)) / total if total else 0.0
+
+    return value
+
+
+def r2_of_columns(average: str) -> Callable[[Array, Array, Array | None], float]:
+    """R² of each column, and their mean, "uniform_average", or that by the columns' variances.
+
+    Source: Keras 3, keras.metrics.R2Score; a column that is the same in all rows counts 0.
+    """
+
+    def value(targets: Array, predicted: Array, weights: Array | None) -> float:
+        share = np.ones(len(targets)) if weights is None else np.asarray(weights, dtype=np.float64)
+        t, p = targets.astype(np.float64), predicted.astype(np.float64)
+        spread = share @ (t - share @ t / share.sum()) ** 2
+        missed = share @ (t - p) ** 2
+        scores = np.divide(spread - missed, spread, out=np.zeros(len(spread)), where=spread != 0)
+        if average == "uniform_average":
+            return float(scores.mean())
+        return float(spread @ scores / spread.sum()) if spread.any() else 0.0
 
     return value
 

@@ -179,6 +179,15 @@ def test_f1_and_counts_by_hand(metric, wanted):
     )
 
 
+def test_r2_of_several_outputs_is_averaged_over_them():
+    """Column 0 is met, of column 1 only the mean: R² 1 and 0, of variances 2 and 50."""
+    model = models.Sequential([models.Input((2,)), layers.Dense(2, kernel_initializer="identity")])
+    x, t = np.array([[0.0, 5.0], [2.0, 5.0]]), np.array([[0.0, 0.0], [2.0, 10.0]])
+    for metric, wanted in [("r2_score", 1 / 2), (metrics.R2Score("variance_weighted_average"), 1 / 26)]:
+        model.compile("sgd", "mse", metrics=[metric])
+        assert model.evaluate(x, t, return_dict=True)["r2_score"] == pytest.approx(wanted)
+
+
 def test_metrics_are_logged_under_the_names_that_they_are_given():
     model = dense(2, "sigmoid")
     several = [metrics.AUC(name="roc"), metrics.AUC(name="prc", curve="PR"), metrics.F1Score(name="f"), metrics.AUC()]

@@ -24,6 +24,7 @@ from chainrule.messages import say
 if TYPE_CHECKING:
     from chainrule.training.ranking import RankingKind
 
+AGGREGATIONS = ("uniform_average", "variance_weighted_average")
 ACCURACIES = ("accuracy", "label_accuracy", "acc")
 
 
@@ -36,6 +37,10 @@ class Metric(Configured):
         found = keras_row(METRICS, row)
         self.name = name or row
         self.asked = replace(found, name=self.name, defaults={**found.defaults, **settings})
+
+    def asked_of(self, width: int) -> str | Row | RankingKind:
+        """What the training takes for an output of so many numbers a sample."""
+        return self.asked
 
     @property
     def formula(self) -> str:
@@ -250,7 +255,7 @@ class MeanSquaredLogarithmicError(Metric):
 
 
 class R2Score(Metric):
-    """The share of the variance that is explained; of several outputs taken together."""
+    """The share of the variance that is explained; of several outputs their mean, or that by their variances."""
 
     def __init__(
         self,
@@ -260,7 +265,18 @@ class R2Score(Metric):
         dtype: Any = None,
     ):
         _no("R2Score", num_regressors=num_regressors or None)
+        if class_aggregation not in AGGREGATIONS:
+            known = ", ".join(AGGREGATIONS)
+            raise SettingError(say("keras.unknown", what="class_aggregation", came=class_aggregation, known=known))
+        self.aggregation = class_aggregation
         self._take("r2", name)
+
+    def asked_of(self, width: int) -> str | Row | RankingKind:
+        from chainrule.training.ranking import RankingKind, r2_of_columns
+
+        if width == 1:
+            return self.asked
+        return RankingKind(self.name, r2_of_columns(self.aggregation), numbers=True)
 
 
 class CosineSimilarity(Metric):
@@ -415,6 +431,10 @@ class _Named(Metric):
         if name.lower() in ACCURACIES or find_ranking_named(name):
             return
         self.asked = replace(keras_row(METRICS, name), name=name)
+
+    def asked_of(self, width: int) -> str | Row | RankingKind:
+        row = isinstance(self.asked, Row) and self.asked.formula == METRICS["r2"].formula
+        return R2Score(name=self.name).asked_of(width) if row else self.asked
 
 
 def find_ranking_named(name: str) -> bool:

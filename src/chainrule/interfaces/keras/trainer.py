@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -230,7 +231,7 @@ class Trainer:
             if array.ndim == 2 and array.shape[1:] == result.shape and array.shape[1] > 1:
                 raise DataError(say("keras.one_hot_rows", output=result.layer, loss=loss.name, came=array.shape))
             return array.reshape(-1) if array.ndim == 2 and array.shape[1] == 1 else array
-        width = int(np.prod(result.shape)) if result.shape else 1
+        width = _width(result)
         column = array.ndim == 2 and array.shape[1] == 1
         if width > 1 and len(result.shape) == 1 and (array.ndim == 1 or column) and SHARES in loss.target:
             if not self.noted:
@@ -343,11 +344,11 @@ class Trainer:
         names = [result.layer for result in parts.outputs]
         lists = by_output(wanted, names, "metrics", alone=True, lists=True)
         if len(names) == 1:
-            return [metrics.get(one).asked for one in flat(lists[0] or [])]
+            return [metrics.get(one).asked_of(_width(parts.outputs[0])) for one in flat(lists[0] or [])]
         found: dict[str, list[Any]] = {}
         for result, loss, some in zip(parts.outputs, self._losses, lists, strict=True):
             own = [f"loss = E_{result.name}"] if own_losses and loss is not None else []
-            found[result.name] = own + [metrics.get(one).asked for one in flat(some or [])]
+            found[result.name] = own + [metrics.get(one).asked_of(_width(result)) for one in flat(some or [])]
         return found
 
     def _frozen(self) -> tuple[str, ...]:
@@ -496,3 +497,8 @@ class Trainer:
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """evaluate, of one batch."""
         return self.evaluate(x, y, sample_weight=sample_weight, verbose=0, return_dict=return_dict)
+
+
+def _width(result: Result) -> int:
+    """The numbers that an output has for one sample."""
+    return math.prod(result.shape)
