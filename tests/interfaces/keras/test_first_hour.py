@@ -81,6 +81,7 @@ WRONG = {
         lambda: optimizers.Adam(lr=0.1),
         "Adam has no argument 'lr'; it takes: learning_rate, beta_1",
     ),
+    "per cent": (lambda: layers.Dropout(50), "rate is 50: a share from 0 up to"),
     "an optimizer": (lambda: optimizers.get("adamm"), "did you mean 'Adam'"),
     "boundaries": (lambda: optimizers.schedules.PiecewiseConstantDecay([5, 9], [0.1, 0.01]), "one value more"),
     "a layer in Python": (lambda: type("Own", (layers.Layer,), {})()(models.Input((3,))), "Own: a layer with call"),

@@ -60,7 +60,7 @@ def whole_number(name: str, value: Any) -> int:
 
 def share(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-        raise SettingError(say("training.option_range", name=name, came=value, low=0, high="<1"))
+        raise SettingError(say("keras.share", name=name, came=value))
     return float(value)
 
 
