@@ -62,7 +62,7 @@ def test_every_loss(dtype):
     """All of them added, on one layer; each has a target of its own kind and a prediction in its own domain."""
     rng = np.random.default_rng(2)
     lines, data = [], {"x": rng.normal(size=(ROWS, 5))}
-    # What differs in float32 is the arithmetic, not the formulas: a third of them, for a module of 43 compiles for 15 s.
+    # What differs in float32 is the arithmetic, not the formulas: a third of them does, as all 43 compile for 15 s.
     rows = list(LOSSES.values())[:: 1 if dtype == "float64" else 3]
     for n, row in enumerate(rows):
         domain, kind = DOMAIN.get(row.name, ("{}", "real"))
