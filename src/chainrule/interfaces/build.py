@@ -49,6 +49,8 @@ OUTPUT_ACTIVATIONS = {
     "poisson": "softplus",
     "keras_poisson": "softplus",
 }
+# What two sets have in common: a row whose only target is 0 has nothing in common with any, and teaches nothing.
+OVERLAPS = ("dice", "tversky")
 # Losses of the table above that compare numbers as well as probabilities: of a number the output is linear.
 OF_NUMBERS = ("half_squared_error", "squared_error", "mean_squared_error")
 DEFAULT_OUTPUT = "linear"
@@ -185,7 +187,8 @@ def _output(loss: Loss, target: str) -> str:
 def fits_one_output(loss: str) -> bool:
     """Whether a loss can tell two classes apart by one probability."""
     row = find(LOSSES, loss)
-    return OUTPUT_ACTIVATIONS.get(row.name) == "sigmoid" and row.target == "target t[k]"
+    sigmoid = OUTPUT_ACTIVATIONS.get(row.name) == "sigmoid"
+    return sigmoid and row.target == "target t[k]" and row.name not in OVERLAPS
 
 
 @dataclass(frozen=True)

@@ -295,3 +295,73 @@ def test_wrong_data_are_one_line():
 def test_the_limit_of_iterations_is_a_convergence_warning():
     with pytest.warns(ConvergenceWarning, match="the limit of 3"):
         MLPClassifier(max_iter=3, hidden_layer_sizes=(4,)).fit(*WINE)
+
+
+@pytest.mark.parametrize(
+    "loss", ["huber", "mean_absolute_error", "sparse_categorical_cross_entropy", "dice", "hinge", "poisson",
+             "E = -sum[k](t[k]*log(p[k]))"],
+)  # fmt: skip
+def test_every_loss_tells_two_classes_apart_too(loss):
+    """A loss that cannot tell them by one output has two: one alone would learn to call all rows the same."""
+    X, y = scaled(WINE)
+    words = np.where(y > 0, "white", "red")
+    model = MLPClassifier((8,), loss=loss, max_iter=150, learning_rate_init=0.01, random_state=0).fit(X, words)
+    assert model.score(X, words) > 0.97
+    assert set(model.predict(X)) == {"red", "white"}
+
+
+def test_margins_rank_and_calibrate():
+    X, y = scaled(WINE)
+    model = MLPClassifier((8,), loss="hinge", max_iter=100, random_state=0).fit(X, y > 0)
+    assert not hasattr(model, "predict_proba")
+    margins = model.decision_function(X)
+    np.testing.assert_array_equal(margins > 0, model.predict(X))
+    assert model.set_params(loss="mean_absolute_error").fit(X, y > 0).decision_function(X).shape == (len(y),)
+    np.testing.assert_array_equal(model.decision_function(X) > 0, model.predict(X))
+    assert model.fit(X, y).decision_function(X).shape == (len(y), 3)
+    model.set_params(loss="hinge", learning_rate_init=0.01)
+    assert cross_val_score(model, X, y > 0, scoring="roc_auc", cv=2).min() > 0.95
+    assert not hasattr(MLPClassifier(max_iter=1).fit(X, y), "decision_function")
+
+
+def test_hyper_parameters_of_losses_and_activations_have_their_values():
+    """Huber's loss is half the squared error where no residual reaches delta = 1."""
+    X, y = StandardScaler().fit_transform(SUGAR[0]) / 100, SUGAR[1] / 1000 - 1
+    rates = {"hidden_layer_sizes": (5,), "max_iter": 10, "random_state": 0, "learning_rate_init": 1e-4}
+    half, huber = (MLPRegressor(loss, **rates).fit(X, y) for loss in ("squared_error", "huber"))
+    assert np.abs(half.predict(X) - y).max() < 1
+    np.testing.assert_allclose(huber.coefs_[0], half.coefs_[0], rtol=1e-9)
+    lbfgs = {**rates, "solver": "lbfgs"}
+    leaky = MLPRegressor(activation="leaky_relu", **lbfgs).fit(X, y)
+    formula = MLPRegressor(activation="where(a > 0, a, 0.01*a)", **lbfgs).fit(X, y)
+    np.testing.assert_allclose(leaky.predict(X), formula.predict(X), rtol=1e-6)
+
+
+def test_a_warm_start_goes_on_with_the_formulas_as_they_are_now():
+    X, y = scaled(WINE)
+    model = MLPClassifier((6,), warm_start=True, max_iter=3, random_state=0).fit(X, y)
+    own = OwnClassifier((6,), warm_start=True, max_iter=3, random_state=0).fit(X, y)
+    for one in (model, own):
+        one.set_params(activation="tanh", alpha=0.5).fit(X, y)
+    assert "tanh" in model.formulas_
+    np.testing.assert_allclose(model.coefs_[0], own.coefs_[0], rtol=1e-9)
+    with pytest.raises(DataError, match="fit anew"):
+        MLPClassifier((6,), warm_start=True, max_iter=2).fit(X, y > 0).set_params(loss="huber").fit(X, y > 0)
+
+
+def test_rows_to_judge_by_have_known_classes():
+    X, y = scaled(WINE)
+    with pytest.raises(DataError, match="fitted to"):
+        MLPClassifier((4,), max_iter=2).fit(X[y < 2], y[y < 2], validation_data=(X, y))
+
+
+def test_a_loss_for_one_class_is_refused_for_labels():
+    X, Y = make_multilabel_classification(random_state=0)
+    with pytest.raises(SettingError, match="several labels"):
+        MLPClassifier(loss="categorical_cross_entropy").fit(X, Y)
+    regression = MLPClassifier((16,), loss="huber", max_iter=20, random_state=0).fit(X, Y)
+    np.testing.assert_array_equal(regression.predict(X), regression.network_.predict(X) > 0.5)
+    with pytest.raises(SettingError, match="formula in a"):
+        MLPClassifier(activation="max(0, x)").fit(X, Y)
+    with pytest.raises(DataError, match="words are for a classifier"):
+        MLPRegressor().fit(X, ["a"] * len(X))

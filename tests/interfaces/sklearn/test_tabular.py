@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_wine
 
@@ -104,6 +105,30 @@ def test_kinds_of_columns():
         kind_of(column({}, {}), "a")
 
 
+def test_texts_that_are_dates():
+    """As pandas reads them from a CSV file."""
+    days = pd.Series(pd.date_range("2020-01-01", periods=40, freq="37h"))
+    table = Columns().fit(pd.DataFrame({"a": days}))
+    texts = Columns().fit(written := pd.DataFrame({"a": days.astype(str)}))
+    assert texts.kinds == table.kinds == ["dates"]
+    want = table.transform(pd.DataFrame({"a": days})).numbers
+    np.testing.assert_allclose(texts.transform(written).numbers, want, atol=1e-9)
+    np.testing.assert_allclose(texts.transform(pd.DataFrame({"a": days})).numbers, want, atol=1e-9)
+    with pytest.raises(DataError, match=r"column a held dates .* 'soon'"):
+        texts.transform(pd.DataFrame({"a": ["2024-01-01", "soon"]}))
+
+
+def test_a_category_is_the_same_as_whole_number_and_as_float():
+    """pandas makes floats of whole numbers where one is missing."""
+    table = Columns().fit(whole := pd.DataFrame({"zip": pd.Categorical([3, 5, 3, 5])}))
+    floats = pd.DataFrame({"zip": [3.0, 5.0, np.nan, 7.0]})
+    (codes,), (other,) = table.transform(whole).classes, table.transform(floats).classes
+    assert other.tolist() == [*codes[:2], 0, 0]
+    named = Columns(categorical=["zip"]).fit(floats.assign(size=1.5))
+    masked = Columns(categorical=[True, False]).fit(floats.assign(size=1.5))
+    assert named.kinds == masked.kinds == ["categories", "numbers"]
+
+
 def test_scaling_and_gaps():
     table = np.array([[1.0, 7], [2, 7], [3, 7], [1000, 7], [np.nan, 7]])
     numbers = Columns().fit(table).transform(table).numbers
@@ -122,5 +147,41 @@ def test_errors_name_what_to_do():
         TabularClassifier(numbers="ranks").fit(X, y)
     with pytest.raises(SettingError, match="n_members"):
         TabularClassifier(n_members=0).fit(X, y)
+    with pytest.raises(SettingError, match="n_members"):
+        TabularClassifier(n_members=1000).fit(X, y)
     with pytest.raises(SettingError, match="n_threads"):
         TabularClassifier(n_threads=-1).fit(X, y)
+    with pytest.raises(SettingError, match=r"'nope'.*size, colour"):
+        TabularClassifier(categorical_features=["nope"]).fit(X, y)
+    with pytest.raises(SettingError, match="categorical_features"):
+        TabularClassifier(categorical_features="town").fit(X, y)
+    with pytest.raises(SettingError, match="did you mean 'relu'"):
+        TabularClassifier(activation="rel").fit(X, y)
+    for gaps in ([None, *["a"] * 159], np.where(np.arange(160) == 3, np.nan, 1.0)):
+        with pytest.raises(DataError, match="y has gaps"):
+            TabularClassifier().fit(X, gaps)
+    with pytest.raises(DataError, match="words are for a classifier"):
+        TabularRegressor().fit(X, ["a"] * 160)
+    with pytest.raises(DataError, match="shape"):
+        TabularClassifier().fit(X.head(0), [])
+    with pytest.raises(DataError, match="sparse"):
+        TabularClassifier().fit(sparse.csr_matrix(np.eye(3)), [0, 1, 0])
+    with pytest.raises(DataError, match="infinity"):
+        TabularClassifier().fit(X.assign(size=np.inf), y)
+    model = TabularClassifier(**QUICK).fit(X, y)
+    with pytest.raises(DataError, match=r"column size held numbers .* 'big'"):
+        model.predict(X.assign(size="big"))
+
+
+def test_activations_by_formula_and_with_hyper_parameters():
+    X, y = frame()
+    leaky, formula = (
+        TabularClassifier(**{**QUICK, "max_iter": 8}, activation=a).fit(X, y).predict_proba(X)
+        for a in ("leaky_relu", "where(a > 0, a, a/100)")
+    )
+    np.testing.assert_allclose(leaky, formula, atol=1e-5)
+
+
+def test_a_target_that_is_always_the_same():
+    X, _ = frame()
+    np.testing.assert_array_equal(TabularRegressor(**{**QUICK, "max_iter": 8}).fit(X, [3.5] * 160).predict(X), 3.5)

@@ -8,9 +8,10 @@ is for gaps and for what the training never saw, or saw once. Dates: days, and t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,10 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder, QuantileTransformer, RobustScaler, StandardScaler
 
-from chainrule.errors import DataError
+from chainrule.data.sparse import is_sparse
+from chainrule.data.tables import DAY as DAY_TEXT
+from chainrule.data.tables import Column, Parsed
+from chainrule.errors import DataError, SettingError
 from chainrule.messages import say
 
 Array = np.ndarray[Any, Any]
@@ -34,7 +38,8 @@ def smoothly_cut(x: Array) -> Array:
 
     Source: Holzmüller, Grinsztajn & Steinwart, 2024, Better by default: strong pre-tuned MLPs, section 3.
     """
-    cut: Array = x / np.sqrt(1.0 + (x / FAR) ** 2)
+    far = np.clip(x, -1e100, 1e100)  # whose square still is a number
+    cut: Array = far / np.sqrt(1.0 + (far / FAR) ** 2)
     return cut
 
 
@@ -56,18 +61,21 @@ class Table:
 class Columns:
     """Learns what the columns of a table are, and makes a Table of any with the same columns."""
 
-    def __init__(self, numbers: str = "robust", categorical: Sequence[Any] = ()):
-        self.numbers, self.categorical = numbers, tuple(categorical)
+    def __init__(self, numbers: str = "robust", categorical: Any = ()):
+        self.numbers, self.categorical = numbers, () if categorical is None else categorical
 
     def fit(self, X: Any) -> Columns:
-        """Raises: DataError for a column of neither numbers, dates nor categories."""
-        columns, names = as_columns(X)
-        chosen = {*self.categorical}
+        """Raises: DataError for a column of neither numbers, dates nor categories; SettingError."""
+        columns, self.names = as_columns(X)
+        chosen = categorical_columns(self.categorical, self.names)
         self.kinds = [
-            "categories" if position in chosen or name in chosen else kind_of(column, name)
-            for position, (name, column) in enumerate(zip(names, columns, strict=True))
+            "categories" if position in chosen else kind_of(column, name)
+            for position, (name, column) in enumerate(zip(self.names, columns, strict=True))
         ]
-        self.times = [kind == "dates" and _has_times(column) for kind, column in zip(self.kinds, columns, strict=True)]
+        self.times = [
+            kind == "dates" and _has_times(column, name)
+            for kind, column, name in zip(self.kinds, columns, self.names, strict=True)
+        ]
         numbers = self._numbers(columns)
         self.scaler = self._scaler(len(numbers)).fit(numbers) if numbers.shape[1] else None
         levels = self._levels(columns)
@@ -78,7 +86,7 @@ class Columns:
                 handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-1, dtype=np.float64
             )
             self.encoder.fit(_without_rare(levels))
-            self.sizes = tuple(1 + len([v for v in c if not _is_gap(v)]) for c in self.encoder.categories_)
+            self.sizes = tuple(1 + len([v for v in c if not is_gap(v)]) for c in self.encoder.categories_)
         return self
 
     def transform(self, X: Any) -> Table:
@@ -104,11 +112,11 @@ class Columns:
     def _numbers(self, columns: Sequence[Array]) -> Array:
         """The columns of numbers and what dates become, in float64 with NaN for gaps: (N, I)."""
         found: list[Array] = []
-        for column, kind, times in zip(columns, self.kinds, self.times, strict=True):
+        for column, name, kind, times in zip(columns, self.names, self.kinds, self.times, strict=True):
             if kind == "numbers":
-                found.append(_as_floats(column))
+                found.append(_as_floats(column, name))
             elif kind == "dates":
-                found += _of_dates(column, times)
+                found += _of_dates(_as_seconds(column, name), times)
         rows = len(columns[0]) if columns else 0
         return np.column_stack(found) if found else np.zeros((rows, 0))
 
@@ -122,7 +130,11 @@ class Columns:
 def as_columns(X: Any) -> tuple[list[Array], list[Any]]:
     """The columns of a DataFrame or a table of any dtype, and their names (or numbers). Raises: DataError."""
     if hasattr(X, "columns") and hasattr(X, "iloc"):
+        if not X.shape[0] or not X.shape[1]:
+            raise DataError(say("sklearn.no_table", came=X.shape))
         return [_of_series(X.iloc[:, n]) for n in range(X.shape[1])], list(X.columns)
+    if is_sparse(X):
+        raise DataError(say("sklearn.sparse_table"))
     table = np.asarray(X, dtype=None if hasattr(X, "dtype") else object)
     if table.ndim != 2 or not table.shape[0] or not table.shape[1]:
         raise DataError(say("sklearn.no_table", came=table.shape))
@@ -140,8 +152,32 @@ def _of_series(series: Any) -> Array:
         return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan))
     objects: Array = series.astype(object).to_numpy()
     if type(series.dtype).__name__ == "CategoricalDtype":
-        return np.array([None if _is_gap(v) else str(v) for v in objects], dtype=object)
+        return np.array([None if is_gap(v) else _word(v) for v in objects], dtype=object)
     return objects
+
+
+def categorical_columns(asked: Any, names: Sequence[Any]) -> set[int]:
+    """The places of columns that are named, numbered, or marked by True in a mask. Raises: SettingError.
+
+    >>> sorted(categorical_columns(["b", 0], ["a", "b"])), categorical_columns([False, True], ["a", "b"])
+    ([0, 1], {1})
+    """
+    if isinstance(asked, str) or not isinstance(asked, Iterable):
+        raise SettingError(say("sklearn.categorical_features", came=asked))
+    wanted = list(asked)
+    if wanted and all(isinstance(w, bool | np.bool_) for w in wanted):
+        if len(wanted) != len(names):
+            raise SettingError(say("sklearn.categorical_features", came=wanted))
+        return {place for place, is_one in enumerate(wanted) if is_one}
+    places = set()
+    for w in wanted:
+        if w in names:
+            places.add(names.index(w))
+        elif isinstance(w, int | np.integer) and not isinstance(w, bool) and 0 <= w < len(names):
+            places.add(int(w))
+        else:
+            raise SettingError(say("sklearn.no_such_column", came=w, known=", ".join(map(str, names))[:200]))
+    return places
 
 
 def kind_of(column: Array, name: Any) -> str:
@@ -154,48 +190,91 @@ def kind_of(column: Array, name: Any) -> str:
         return "numbers"
     if column.dtype.kind == "M":
         return "dates"
-    values = [v for v in column.tolist() if not _is_gap(v)]
-    if all(isinstance(v, int | float | np.number) for v in values):
+    values = [v for v in column.tolist() if not is_gap(v)]
+    if all(isinstance(v, int | float | np.number | Decimal) for v in values):
         return "numbers"
     if all(isinstance(v, date | np.datetime64) for v in values):
         return "dates"
+    if all(isinstance(v, str) for v in values) and DAY_TEXT.fullmatch(values[0].strip()):
+        days = _days_of_texts(column, name)
+        if not len(days.wrong) and not np.isnan(days.values).all():
+            return "dates"
     if all(isinstance(v, str | bool | int | float | np.number | np.bool_) for v in values):
         return "categories"
     raise DataError(say("sklearn.column", name=name, came=type(values[0]).__name__))
 
 
-def _is_gap(value: Any) -> bool:
+def is_gap(value: Any) -> bool:
     """None, NaN, NaT or pandas' NA."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(value, float | np.floating | np.datetime64) and value != value
 
 
-def _as_floats(column: Array) -> Array:
+def _as_floats(column: Array, name: Any) -> Array:
     if column.dtype.kind in "biuf":
-        return column.astype(np.float64)
-    return np.array([np.nan if _is_gap(v) else float(v) for v in column.tolist()])
+        numbers = column.astype(np.float64)
+    else:
+        try:
+            numbers = np.array([np.nan if is_gap(v) else float(v) for v in column.tolist()])
+        except (TypeError, ValueError):
+            raise DataError(say("sklearn.no_numbers", name=name, came=_first_without(float, column))) from None
+    if np.isinf(numbers).any():
+        raise DataError(say("sklearn.infinity", name=name))
+    return numbers
 
 
 def _as_words(column: Array) -> Array:
-    return np.array([np.nan if _is_gap(v) else str(v) for v in column.tolist()], dtype=object)
+    return np.array([np.nan if is_gap(v) else _word(v) for v in column.tolist()], dtype=object)
 
 
-def _as_seconds(column: Array) -> Array:
-    dates = np.array([np.datetime64("NaT") if _is_gap(v) else v for v in column], dtype="datetime64[s]")
+def _word(value: Any) -> str:
+    """A category's name. 3.0 is the category 3: pandas makes floats of whole numbers where one is missing."""
+    whole = isinstance(value, float | np.floating) and float(value).is_integer()
+    return str(int(value)) if whole else str(value)
+
+
+def _first_without(kind: type, column: Array) -> Any:
+    """The first value that is not of a kind."""
+    for value in column.tolist():
+        try:
+            if not is_gap(value):
+                kind(value)
+        except (TypeError, ValueError):
+            return value
+    return None
+
+
+def _days_of_texts(column: Array, name: Any) -> Parsed:
+    """Days since 1970 of texts such as 2024-03-31 12:30."""
+    return Column(str(name), np.array(["" if is_gap(v) else str(v) for v in column.tolist()])).days
+
+
+def _as_seconds(column: Array, name: Any) -> Array:
+    """Seconds since 1970 of dates, or of texts that are dates. Raises: DataError."""
+    if column.dtype.kind == "O" and any(isinstance(v, str) for v in column.tolist()):
+        days = _days_of_texts(column, name)
+        if len(days.wrong):
+            raise DataError(say("sklearn.no_date", name=name, came=column[days.wrong[0]]))
+        return np.asarray(np.round(days.values * DAY))
+    if column.dtype.kind not in "OM":
+        raise DataError(say("sklearn.no_date", name=name, came=column[0]))
+    try:
+        dates = np.array([np.datetime64("NaT") if is_gap(v) else v for v in column], dtype="datetime64[s]")
+    except (TypeError, ValueError):
+        raise DataError(say("sklearn.no_date", name=name, came=_first_without(np.datetime64, column))) from None
     seconds = dates.astype(np.int64).astype(np.float64)
     seconds[np.isnat(dates)] = np.nan
     return seconds
 
 
-def _has_times(column: Array) -> bool:
-    seconds = _as_seconds(column)
+def _has_times(column: Array, name: Any) -> bool:
+    seconds = _as_seconds(column, name)
     return bool((seconds[~np.isnan(seconds)] % DAY != 0).any())
 
 
-def _of_dates(column: Array, times: bool) -> list[Array]:
+def _of_dates(seconds: Array, times: bool) -> list[Array]:
     """Days since 1970, and sine and cosine of where in the year, the week and (with times) the day."""
-    seconds = _as_seconds(column)
     found = [seconds / DAY]
     for period in (YEAR * DAY, 7 * DAY, *([DAY] if times else [])):
         found += [np.sin(2 * np.pi * seconds / period), np.cos(2 * np.pi * seconds / period)]
@@ -206,6 +285,6 @@ def _without_rare(levels: Array) -> Array:
     """Categories of fewer rows than RARE as gaps: they teach the row of the unknown."""
     kept = levels.copy()
     for column in kept.T:
-        counts = Counter(v for v in column.tolist() if not _is_gap(v))
+        counts = Counter(v for v in column.tolist() if not is_gap(v))
         column[:] = [np.nan if counts[v] < RARE else v for v in column.tolist()]
     return kept

@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from chainrule.errors import DataError
 from chainrule.interfaces.sklearn.perceptron import Perceptron, Rows
+from chainrule.interfaces.sklearn.texts import has_one_column, has_sign
 from chainrule.messages import say
 
 Array = np.ndarray[Any, Any]
@@ -115,7 +116,10 @@ class MLPClassifier(ClassifierMixin, Perceptron):  # type: ignore[misc]
 
     def _kind(self) -> str:
         kind = str(self._label_binarizer.y_type_)
-        return kind if kind == "multiclass" else "multilabel" if kind.startswith("multilabel") else "binary"
+        if kind.startswith("multilabel"):
+            return "multilabel"
+        # Two classes have an output each where the loss cannot tell them apart by one: then they are like more.
+        return "binary" if kind != "multiclass" and has_one_column(self.loss) else "multiclass"
 
     def _checked(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
         X, y = validate_data(
@@ -128,15 +132,20 @@ class MLPClassifier(ClassifierMixin, Perceptron):  # type: ignore[misc]
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
         else:
-            classes = unique_labels(y)
-            unknown = sorted(set(classes.tolist()) - set(self.classes_.tolist()), key=str)
-            if unknown or (self.warm_start and not once and set(classes) != set(self.classes_)):
+            if self.warm_start and not once and set(classes := unique_labels(y)) != set(self.classes_):
                 raise DataError(say("sklearn.other_classes", came=classes.tolist(), wanted=self.classes_.tolist()))
+            return self._known(y)
+        return self._encoded(y)
+
+    def _known(self, y: Any) -> Array:
+        classes = unique_labels(y)
+        if set(classes.tolist()) - set(self.classes_.tolist()):
+            raise DataError(say("sklearn.other_classes", came=classes.tolist(), wanted=self.classes_.tolist()))
         return self._encoded(y)
 
     def _encoded(self, y: Any) -> Array:
         encoded: Array = self._label_binarizer.transform(y).astype(np.uint8)
-        return encoded
+        return np.hstack([1 - encoded, encoded]) if self._kind() == "multiclass" and encoded.shape[1] == 1 else encoded
 
     def _class_weighted(self, y: Any, weights: Array | None) -> Array | None:
         if self.class_weight is None:
@@ -146,13 +155,16 @@ class MLPClassifier(ClassifierMixin, Perceptron):  # type: ignore[misc]
 
     def _decoded(self, output: Array) -> Array:
         """Outputs (N, K) → classes."""
-        linear = self.out_activation_ not in ("softmax", "logistic")
         if self._kind() == "multiclass":
-            classes: Array = self.classes_[output.argmax(axis=1)]
+            classes: Array = self.classes_[output[:, : len(self.classes_)].argmax(axis=1)]
             return classes
-        chosen = (output > (0.0 if linear else 0.5)).astype(int)
-        decoded: Array = self._label_binarizer.inverse_transform(chosen)
+        decoded: Array = self._label_binarizer.inverse_transform((output > self._between).astype(int))
         return decoded
+
+    @property
+    def _between(self) -> float:
+        """What lies between the two classes of one output."""
+        return 0.0 if has_sign(self.loss) else 0.5
 
     def _score_of(self, output: Array, rows: Rows) -> float:
         if not np.isfinite(output).all():
@@ -160,8 +172,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):  # type: ignore[misc]
         if self._kind() == "multiclass":
             right = output.argmax(axis=1) == rows.targets.argmax(axis=1)
         else:
-            linear = self.out_activation_ not in ("softmax", "logistic")
-            right = ((output > (0.0 if linear else 0.5)) == rows.targets).all(axis=1)
+            right = ((output > self._between) == rows.targets).all(axis=1)
         return float(np.average(right, weights=rows.weights))
 
     def predict(self, X: Any) -> Array:
@@ -187,6 +198,25 @@ class MLPClassifier(ClassifierMixin, Perceptron):  # type: ignore[misc]
         elif self._kind() == "multiclass" and self.out_activation_ == "logistic":
             output = output / np.maximum(output.sum(axis=1, keepdims=True), np.finfo(output.dtype).tiny)
         return output
+
+    def _has_margins(self) -> bool:
+        if getattr(self, "out_activation_", "softmax") != "identity":
+            raise AttributeError(say("sklearn.no_margins", loss=self.loss))
+        return True
+
+    @available_if(_has_margins)  # type: ignore[untyped-decorator]
+    def decision_function(self, X: Any) -> Array:
+        """The outputs of a loss without probabilities, such as "hinge": (N,) for two classes that share one, or (N, K).
+
+        Ranks and calibration (roc_auc, CalibratedClassifierCV) go by it.
+        """
+        check_is_fitted(self)
+        output = self._output(self._inputs(X))
+        if self._kind() == "multilabel":
+            return output - self._between
+        if output.shape[1] > 1 and len(self.classes_) == 2:
+            return np.asarray(output[:, 1] - output[:, 0])
+        return output[:, 0] if self.n_outputs_ == 1 else output
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]
     def predict_log_proba(self, X: Any) -> Array:
@@ -294,13 +324,10 @@ class MLPRegressor(RegressorMixin, Perceptron):  # type: ignore[misc]
         targets = self._encoded(y)
         if self.loss == "poisson" and (targets < 0).any():
             raise DataError(say("sklearn.negative_counts", came=targets.min()))
-        if not first and targets.shape[1] != self.n_outputs_:
-            raise DataError(say("sklearn.other_outputs", came=targets.shape[1], wanted=self.n_outputs_))
         return targets
 
     def _encoded(self, y: Any) -> Array:
-        numbers = np.asarray(y, dtype=np.float64)
-        return numbers.reshape(len(numbers), -1)
+        return numbers_of(y)
 
     def _score_of(self, output: Array, rows: Rows) -> float:
         """R², the mean over the outputs."""
@@ -320,3 +347,12 @@ class MLPRegressor(RegressorMixin, Perceptron):  # type: ignore[misc]
         X = validate_data(self, X, accept_sparse="csr", dtype=(np.float64, np.float32), reset=False)
         output = self._output(X)
         return output[:, 0] if self.n_outputs_ == 1 else output
+
+
+def numbers_of(y: Any) -> Array:
+    """Targets as float64: (N, K). Raises: DataError for words."""
+    try:
+        numbers = np.asarray(y, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError(say("sklearn.words_in_y")) from None
+    return numbers.reshape(len(numbers), -1)

@@ -122,6 +122,8 @@ class Perceptron(BaseEstimator):  # type: ignore[misc]
         X, y = self._checked(X, y, reset=first)
         targets = self._targets(y, first=first, once=once)
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, X, dtype=np.float64)
+        if not first:
+            self._go_on(settings, targets.shape[1])
         rows = without_zeros(Rows(X, targets, self._class_weighted(y, weights)))
         random = self._random_state = check_random_state(self.random_state)
         if first:
@@ -147,10 +149,7 @@ class Perceptron(BaseEstimator):  # type: ignore[misc]
         """The text, and the first weights: drawn as scikit-learn draws them."""
         self.n_outputs_ = outputs
         self.n_layers_ = len(settings.hidden) + 2
-        output = natural_output(self.loss, self._kind())
-        design = Design(len(settings.hidden), self.activation, output, self.loss, settings.dropout > 0)
-        self.out_activation_ = OUTPUT_NAMES.get(output, output)
-        self._engine = Engine(prepared(network_text(design)), self.dtype, settings.hyper)
+        self._engine = self._made(settings)
         self.coefs_, self.intercepts_ = [], []
         sizes = [X.shape[1], *settings.hidden, outputs]
         factor = 2.0 if self.activation == "logistic" else 6.0
@@ -165,6 +164,24 @@ class Perceptron(BaseEstimator):  # type: ignore[misc]
         self.validation_scores_ = [] if settings.early_stopping else None
         self.best_validation_score_ = -np.inf if settings.early_stopping else None
         self._optimizer: tuple[str, dict[str, Array]] = "", {}  # the rule that partial_fit goes on with, its states
+
+    def _made(self, settings: Settings) -> Engine:
+        """The text that the parameters ask for, with as many layers as there are."""
+        output = natural_output(self.loss, self._kind())
+        design = Design(self.n_layers_ - 2, self.activation, output, self.loss, settings.dropout > 0)
+        self.out_activation_ = OUTPUT_NAMES.get(output, output)
+        return Engine(prepared(network_text(design)), self.dtype, settings.hyper)
+
+    def _go_on(self, settings: Settings, outputs: int) -> None:
+        """From the weights there are, with the parameters as they are now: set_params may have changed the text."""
+        if outputs != self.n_outputs_:
+            raise DataError(say("sklearn.other_outputs", came=outputs, wanted=self.n_outputs_))
+        made, old = self._made(settings), self._engine
+        if (made.prepared.text, made.dtype) != (old.prepared.text, old.dtype):
+            self._engine = made
+            self.coefs_ = [w.astype(self.dtype) for w in self.coefs_]
+            self.intercepts_ = [b.astype(self.dtype) for b in self.intercepts_]
+        self._engine.hyper = dict(settings.hyper)
 
     def _course(self, settings: Settings, *, once: bool, first: bool) -> Course:
         course = Course(settings.learning_rate_init)
@@ -205,7 +222,7 @@ class Perceptron(BaseEstimator):  # type: ignore[misc]
             weights = None if weights is None else _check_sample_weight(weights, X, dtype=np.float64)
             if self.validation_scores_ is None:
                 self.validation_scores_ = []
-            return rows, Rows(X, self._encoded(y), weights)
+            return rows, Rows(X, self._known(y), weights)
         if not settings.early_stopping or settings.solver == "lbfgs":
             return rows, None
         stratify = rows.targets if self._kind() != "numbers" and self.n_outputs_ == 1 else None
@@ -303,6 +320,10 @@ class Perceptron(BaseEstimator):  # type: ignore[misc]
 
     def _encoded(self, y: Any) -> Array:
         raise NotImplementedError
+
+    def _known(self, y: Any) -> Array:
+        """Targets to be judged by. Raises: DataError for a class that the model does not have."""
+        return self._encoded(y)
 
     def _score_of(self, output: Array, rows: Rows) -> float:
         raise NotImplementedError

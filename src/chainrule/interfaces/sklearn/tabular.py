@@ -17,14 +17,17 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_feature_names, _check_sample_weight, check_is_fitted, column_or_1d
 
 from chainrule.data.checks import is_number
 from chainrule.errors import DataError, SettingError
-from chainrule.interfaces.sklearn.columns import Columns, Table, as_columns
+from chainrule.interfaces.sklearn.columns import Columns, Table, as_columns, is_gap
+from chainrule.interfaces.sklearn.estimators import numbers_of
 from chainrule.interfaces.sklearn.prepared import Prepared, Setting, prepared
 from chainrule.interfaces.sklearn.settings import check_whole, hidden_sizes
-from chainrule.interfaces.sklearn.solvers import threads_for
+from chainrule.interfaces.sklearn.solvers import threads_for, values_of
+from chainrule.interfaces.sklearn.texts import activation, applied
 from chainrule.messages import say
 from chainrule.program.instructions import Program
 from chainrule.training.loop import Plan
@@ -36,6 +39,8 @@ Array = np.ndarray[Any, Any]
 RULE = "adamw"
 LARGEST_EMBEDDING = 16
 BETTER = 1e-4  # share of the loss by which a member must improve
+# All are one program, which is derived and compiled once: 5 take some 10 s, 20 a minute, 1000 no end.
+MOST_MEMBERS = 32
 CALL_EPOCHS = 4  # between two looks at what the members reach on the rows that they leave out
 
 
@@ -76,6 +81,7 @@ def ensemble_text(form: Form) -> str:
     lines += [f"input     c{c} in v{c}" for c in columns]
     fact = ", sum[k](t[k]) = 1" if form.classes else ""
     lines.append(f"target    t[k], {', '.join(f's{m}' for m in members)}{fact}")
+    lines += activation(form.activation)[1]
     for c in columns:
         lines.append(f"parameter T{c}[v{c}, d{c}] = glorot_uniform")
         lines.append(f"e{c}[d{c}] = sum[v{c}]([v{c} == c{c}]*T{c}[v{c}, d{c}])")
@@ -92,6 +98,7 @@ def _member(form: Form, m: int) -> list[str]:
     inputs = [("x[i]", f"W{m}_1[i, {indices[0]}]", "i")] if form.numbers else []
     inputs += [(f"e{c}[d{c}]", f"U{m}_{c}[d{c}, {indices[0]}]", f"d{c}") for c in range(1, form.categories + 1)]
     weights, biases, equations = [w for _, w, _ in inputs], [], []
+    function = activation(form.activation)[0]
     for n, index in enumerate(indices, 1):
         bias = f"b{m}_{n}[{index}]"
         biases.append(bias)
@@ -105,10 +112,10 @@ def _member(form: Form, m: int) -> list[str]:
             equations.append(f"p{m}[k] = softmax[k]({a})" if form.classes else f"p{m}[k] = {a}")
         elif form.dropout:
             kept, mask = f"a{m}_{n}[{index}]", f"m{m}_{n}[{index}]"
-            equations += [f"random {mask} = bernoulli(keep)", f"{kept} = {form.activation}({a})"]
+            equations += [f"random {mask} = bernoulli(keep)", f"{kept} = {applied(function, index, a)}"]
             equations += [f"{unit} = {kept}*{mask}/keep", f"prediction {unit} = {kept}"]
         else:
-            equations.append(f"{unit} = {form.activation}({a})")
+            equations.append(f"{unit} = {applied(function, index, a)}")
     loss = f"-sum[k](t[k]*log(p{m}[k]))" if form.classes else f"sum[k]((t[k] - p{m}[k])**2)"
     first = [f"parameter {', '.join(weights)} = he_normal", f"parameter {', '.join(biases)} = zeros"]
     return [*first, *equations, f"loss{m} = {loss}"]
@@ -179,7 +186,8 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
         batch = min(self.batch_size, rows)
         count = -(-rows // batch)
         threads = threads_for(self.n_threads, 3 * batch * sum(w.size for w in network.kept.values()))
-        runner = text.runner(network, _program(text, members), data, Plan(threads=threads, seed=seed))
+        program = _program(text, members)
+        runner = text.runner(network, program, data, Plan(threads=threads, seed=seed))
         held = np.array([max(1, (data[f"s{m + 1}"] == 0).sum()) for m in range(members)]) / rows
         best = _Best(np.full(members, np.inf), np.zeros(members))
         random = np.random.default_rng(seed)
@@ -189,7 +197,7 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
         while epoch < self.max_iter and epoch - best.epochs.max() <= self.n_iter_no_change:
             epochs = min(CALL_EPOCHS, self.max_iter - epoch)
             orders = np.stack([random.permutation(rows) for _ in range(epochs)])
-            table = self._table(epoch * count, epochs * count)
+            table = self._table(program, epoch * count, epochs * count)
             reports = runner.epochs(orders, batch, table, Silent())
             if any(r.failed_step is not None for r in reports):
                 raise SettingError(say("sklearn.diverged", epoch=epoch + 1))
@@ -212,14 +220,14 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
                 if name.startswith(own) or name.startswith("T"):
                     best.weights[name] = array
 
-    def _table(self, first: int, steps: int) -> dict[str, Array]:
+    def _table(self, program: Program, first: int, steps: int) -> dict[str, Array]:
         """The hyper-parameters of so many steps."""
         numbers = np.arange(first + 1.0, first + steps + 1)
         values = {
             "eta": self.learning_rate_init, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8,
             "weight_decay": self.weight_decay, "keep": 1.0 - self.dropout, "steps": 1.0,
         }  # fmt: skip
-        return {"step": numbers} | {n: np.full(steps, v) for n, v in values.items()}
+        return {"step": numbers} | {n: np.full(steps, v) for n, v in values_of(program, values).items()}
 
     def _inputs(self, table: Table) -> dict[str, Array]:
         inputs = {f"c{n}": classes for n, classes in enumerate(table.classes, 1)}
@@ -251,6 +259,10 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
             check_whole(name, getattr(self, name))
         if self.n_threads is not None:
             check_whole("n_threads", self.n_threads)
+        if self.n_members > MOST_MEMBERS:
+            raise SettingError(
+                say("sklearn.range", name="n_members", came=self.n_members, wanted=f"[1, {MOST_MEMBERS}]")
+            )
         for name, high in (("learning_rate_init", np.inf), ("weight_decay", np.inf), ("dropout", 1.0)):
             value = getattr(self, name)
             if not is_number(value) or not 0 <= value < high:
@@ -343,6 +355,9 @@ class TabularClassifier(ClassifierMixin, _Tabular):  # type: ignore[misc]
         y = column_or_1d(y, warn=True)
         if len(y) != rows:
             raise DataError(say("sklearn.rows", came=len(y), wanted=rows))
+        if any(map(is_gap, y.tolist())):
+            raise DataError(say("sklearn.gaps_in_y"))
+        check_classification_targets(y)
         encoder = LabelEncoder().fit(y)
         self.classes_ = encoder.classes_
         one_hot: Array = np.eye(max(2, len(self.classes_)))[encoder.transform(y)]
@@ -415,16 +430,15 @@ class TabularRegressor(RegressorMixin, _Tabular):  # type: ignore[misc]
         self.dtype = dtype
 
     def _targets(self, y: Any, rows: int) -> Array:
-        targets = np.asarray(y, dtype=np.float64)
-        targets = targets.reshape(len(targets), -1)
+        targets = numbers_of(y)
         if len(targets) != rows:
             raise DataError(say("sklearn.rows", came=len(targets), wanted=rows))
         if not np.isfinite(targets).all():
             raise DataError(say("sklearn.gaps_in_y"))
         self._one_column = np.ndim(y) == 1
         self._mean, deviation = targets.mean(axis=0), targets.std(axis=0)
-        self._deviation = np.where(deviation > 0, deviation, 1.0)
-        scaled: Array = (targets - self._mean) / self._deviation
+        self._deviation = deviation  # of a target that is always the same it is 0, and so is what the network adds
+        scaled: Array = (targets - self._mean) / np.where(deviation > 0, deviation, 1.0)
         return scaled
 
     def _shares(self, targets: Array, members: int, seed: int) -> Array:

@@ -12,7 +12,7 @@ from functools import cache
 
 from chainrule.errors import SettingError
 from chainrule.formula.parse import parse_system
-from chainrule.interfaces.build import DEFAULT_OUTPUT, OUTPUT_ACTIVATIONS
+from chainrule.interfaces.build import DEFAULT_OUTPUT, OUTPUT_ACTIVATIONS, fits_one_output
 from chainrule.library import ACTIVATIONS, LOSSES, find
 from chainrule.library.rows import Loss
 from chainrule.messages import say
@@ -59,7 +59,7 @@ def network_text(design: Design) -> str:
     E = sum[n](s*sample_loss)/sum[n](s) + penalty
     output p
     """
-    names, definitions = _activation(design.activation)
+    names, definitions = activation(design.activation)
     loss = loss_row(design.loss, design.output)
     indices = ["i", *(f"j{n}" for n in range(1, design.hidden + 1)), "k"]
     sources = ["x", *(f"h{n}" for n in range(1, design.hidden + 1))]
@@ -80,17 +80,17 @@ def network_text(design: Design) -> str:
         before, after = indices[n], indices[n + 1]
         a = f"sum[{before}]({source}[{before}]*{weights[n]}) + {biases[n]}"
         if last:
-            lines.append(f"p[k] = {_applied(design.output, 'k', a)}")
+            lines.append(f"p[k] = {applied(design.output, 'k', a)}")
         elif design.dropout:
             kept, unit = f"d{n + 1}[{after}]", f"h{n + 1}[{after}]"
             lines += [
                 f"random m{n + 1}[{after}] = bernoulli({KEEP})",
-                f"{kept} = {_applied(names, after, a)}",
+                f"{kept} = {applied(names, after, a)}",
                 f"{unit} = {kept}*m{n + 1}[{after}]/{KEEP}",
                 f"prediction {unit} = {kept}",
             ]
         else:
-            lines.append(f"h{n + 1}[{after}] = {_applied(names, after, a)}")
+            lines.append(f"h{n + 1}[{after}] = {applied(names, after, a)}")
     slots = [re.findall(r"\[(.*)\]", w)[0] for w in weights]
     squares = " + ".join(f"sum[{s}]({w}**2)" for w, s in zip(weights, slots, strict=True))
     lines += [
@@ -102,7 +102,7 @@ def network_text(design: Design) -> str:
     return "\n".join(lines)
 
 
-def _activation(given: str) -> tuple[str, list[str]]:
+def activation(given: str) -> tuple[str, list[str]]:
     """(name to call, lines that define it): a row's name, an expression in a, or "f(a) = …"."""
     if re.fullmatch(r"[A-Za-z_][\w\- ]*", given) and given != "a":
         return find(ACTIVATIONS, given).name, []
@@ -110,10 +110,12 @@ def _activation(given: str) -> tuple[str, list[str]]:
     found = re.match(r"\s*([^\W\d]\w*)\s*\(\s*\w+\s*\)\s*=", lines[-1]) if lines else None
     if found:
         return found[1], lines
+    if not re.search(r"\ba\b", given):
+        raise SettingError(say("sklearn.activation_formula", came=given))
     return "activation", [f"activation(a) = {given}"]
 
 
-def _applied(name: str, index: str, argument: str) -> str:
+def applied(name: str, index: str, argument: str) -> str:
     row = ACTIVATIONS.get(name)
     if row is not None and row.name == "linear":
         return argument
@@ -147,22 +149,52 @@ def is_formula(text: str) -> bool:
 def natural_output(loss: str, kind: str) -> str:
     """What makes predictions of the last sums: `kind` is "binary", "multilabel", "multiclass" or "numbers".
 
-    Raises: SettingError for a loss that is not in the library.
+    Raises: SettingError for a loss that is not in the library, or that is for one class of several and not for labels.
     Example:
     >>> natural_output("log_loss", "multiclass"), natural_output("poisson", "numbers")
     ('softmax', 'exponential')
     """
     classes = "softmax" if kind == "multiclass" else "sigmoid"
+    if loss == "poisson":
+        return "exponential"
     if kind == "numbers":
-        if loss == "poisson":
-            return "exponential"
         found = "linear" if loss in LOSS_NAMES or is_formula(loss) else _natural(loss)
         # The textbooks' digit readers pass squared errors through a sigmoid; a number to predict may be any.
         return "linear" if "squared" in loss and found == "sigmoid" else found
     if loss == "log_loss" or is_formula(loss):
         return classes
-    found = _natural(loss)
-    return "sigmoid" if found == "softmax" and kind != "multiclass" else found
+    target = find(LOSSES, LOSS_NAMES.get(loss, loss)).target
+    if kind == "multilabel" and (target.startswith("label") or "= 1" in target.replace("t[k]**2 = 1", "")):
+        raise SettingError(say("sklearn.one_class_of_several", came=loss))
+    return _natural(loss)
+
+
+def has_one_column(loss: str) -> bool:
+    """Whether two classes share one output: by its sign, or by the probability of the second. Others have two.
+
+    Raises: SettingError for a loss that is not in the library.
+    Example:
+    >>> has_one_column("log_loss"), has_one_column("hinge"), has_one_column("huber")
+    (True, True, False)
+    """
+    if loss == "log_loss":
+        return True
+    # A formula may want probabilities that add up to 1: one alone would teach nothing by -sum[k](t[k]*log(p[k])).
+    if is_formula(loss) or loss == "poisson":
+        return False
+    return fits_one_output(LOSS_NAMES.get(loss, loss)) or has_sign(loss)
+
+
+def has_sign(loss: str) -> bool:
+    """Whether a loss compares with the sign of the output, and 0 lies between the classes.
+
+    >>> has_sign("hinge"), has_sign("binary_cross_entropy_from_logits"), has_sign("mean_absolute_error")
+    (True, True, False)
+    """
+    if is_formula(loss) or loss in LOSS_NAMES:
+        return False
+    row = find(LOSSES, loss)
+    return "t[k]**2 = 1" in row.target or (row.target == "target t[k]" and row.name.endswith("from_logits"))
 
 
 def _natural(loss: str) -> str:
