@@ -166,6 +166,19 @@ def test_frozen_parameters_stay(data, engine):
     assert np.all(net.parameters["b"] != 0)
 
 
+@pytest.mark.parametrize(
+    "line", ["then W[i, k] <- W[i, k]*min(1, 0.1/sqrt(sum[i](W[i, k]**2)))", "W[i, k] <- 0.5*W[i, k]"]
+)
+def test_lines_of_the_formulas_leave_frozen_parameters_alone(data, line):
+    net = formula(TEXT + line + "\n", dtype="float64", seed=2)
+    net.fit(*data, frozen=("W",), verbose=0, engine="interpreter")
+    first = formula(TEXT, dtype="float64", seed=2, sizes=net.sizes).parameters
+    assert np.array_equal(net.parameters["W"], first["W"])
+    assert not np.array_equal(net.parameters["b"], first["b"])
+    net.fit(*data, verbose=0, engine="interpreter")  # and no longer
+    assert not np.array_equal(net.parameters["W"], first["W"])
+
+
 def test_the_count_of_updates_goes_on_with_the_same_rule(data):
     """Two trainings of one epoch are one of two, with Adam's correction by the number of the update."""
     once = trained(Optimizer("adam"), data, "interpreter", epochs=2)

@@ -5,7 +5,7 @@ Nothing here knows what a layer, a loss or an activation is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fractions import Fraction
 
 from chainrule.derivation.adjoint import Derivation
@@ -35,7 +35,9 @@ def lower_training(
     `special` has the rules of parameters that do not follow `rule`: no lines for one that stays as it is.
     Raises: SettingError where a rule has no line for w.
     """
-    lowerer = _Lowerer(derivation.system if derivation else normalize(system).system, defaults or {})
+    frozen = {name for name, lines in (special or {}).items() if not lines}
+    own = derivation.system if derivation else normalize(system).system
+    lowerer = _Lowerer(_without_lines_of(own, frozen), defaults or {})
     rules = {p.name: (special or {}).get(p.name, rule or _generic_lines(system)) for p in system.parameters}
     return lowerer.training(derivation, rules, metrics or {})
 
@@ -46,6 +48,15 @@ def lower_prediction(system: System, *, metrics: Mapping[str, Expr] | None = Non
     It is the system's other phase: the lines `prediction …` hold, and random quantities are their means.
     """
     return _Lowerer(normalize(system.at_prediction()).system, {}).prediction(metrics or {}, loss)
+
+
+def _without_lines_of(system: System, frozen: Collection[str]) -> System:
+    """The system without the lines that would change these parameters."""
+
+    def left(lines: Sequence[UpdateLine]) -> tuple[UpdateLine, ...]:
+        return tuple(u for u in lines if not (isinstance(u.target, Element) and u.target.tensor in frozen))
+
+    return system.with_(updates=left(system.updates), constraints=left(system.constraints)) if frozen else system
 
 
 def _generic_lines(system: System) -> tuple[UpdateLine, ...]:

@@ -29,6 +29,7 @@ from chainrule.training.watch import History, Silent, Watcher, watcher_for
 from chainrule.training.weights import Data
 
 ENGINES = ("native", "interpreter")
+VERBOSE = ("auto", 0, 1, 2, True, False)  # see watch.watcher_for
 MAX_EPOCHS = 10**9
 # Rows of the epochs that go through one call of the compiled step, where nobody looks on between them: to begin a call
 # takes 0.1 ms, as long as an epoch over a few hundred rows of a small network.
@@ -72,10 +73,15 @@ class Plan:
         self._whole("seed", self.seed, 0, 2**64 - 1)
         if self.learning_rate is not None and not isinstance(self.learning_rate, str):
             check_rate(self.learning_rate)
-        if self.engine not in ENGINES:
-            raise SettingError(say("training.engine", came=self.engine, wanted=", ".join(ENGINES)))
+        self._choice("shuffle", self.shuffle, (True, False))
+        self._choice("verbose", self.verbose, VERBOSE)
+        self._choice("engine", self.engine, ENGINES)
         if self.profile and self.engine != "native":
             raise SettingError(say("training.profile_engine", came=self.engine))
+
+    def _choice(self, name: str, value: object, wanted: Sequence[object]) -> None:
+        if not any(type(value) in (type(one), np.bool_) and value == one for one in wanted):
+            raise SettingError(say("training.choice", name=name, came=value, wanted=", ".join(map(repr, wanted))))
 
     def _whole(self, name: str, value: object, low: int, high: int) -> None:
         if not is_whole(value) or not low <= value <= high:

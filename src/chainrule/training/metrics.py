@@ -184,6 +184,8 @@ def _each(system: System, asked: Asked, arrays: Mapping[str, Array]) -> Iterable
     if isinstance(asked, str | Metric | RankingKind):
         asked = (asked,)
     if not isinstance(asked, Mapping):
+        if not isinstance(asked, Iterable):
+            raise SettingError(say("metrics.no_metric", came=type(asked).__name__))
         if asked:
             fit = _fit(system, _output(system, None), arrays)
             yield from ((_log_name(one), one, fit) for one in asked)

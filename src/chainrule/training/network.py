@@ -92,7 +92,7 @@ class Network:
         self, system: System, *, dtype: str = "float32", sizes: Mapping[str, int] | None = None, seed: int = 0
     ):
         if dtype not in DTYPES:
-            raise SettingError(say("training.dtype", came=dtype, wanted=", ".join(DTYPES)))
+            raise SettingError(say("training.choice", name="dtype", came=dtype, wanted=", ".join(map(repr, DTYPES))))
         if not is_whole(seed) or not 0 <= seed < 2**64:
             raise SettingError(say("training.seed", came=seed))
         self.system = system
@@ -433,7 +433,7 @@ class Network:
         seed: int | None = None,
         shuffle: bool = True,
         threads: int | None = None,
-        validation_data: Sequence[object] | None = None,
+        validation_data: Sequence[object] | Mapping[str, object] | None = None,
         validation_split: float = 0.0,
         validation_weight: object = None,
         validation_freq: int = 1,
@@ -476,8 +476,11 @@ class Network:
         """
         # Many options, as the users of Keras and scikit-learn know them; loop.Plan holds them from here on.
         from chainrule.training.loop import Plan, train
+        from chainrule.training.rates import check_hyper
 
         rule = as_optimizer(optimizer)
+        for some in (rule.hyper, hyper):
+            check_hyper(some)
         plan = Plan(
             epochs=epochs,
             batch_size=batch_size,
@@ -505,7 +508,10 @@ class Network:
         own = Data(arrays, sample_weights(self.system, arrays, sample_weight))
         validation: Data | None = None
         if validation_data is not None:
-            arrays = self.bind(tuple(validation_data), {}, ("input", "target", "label"), sparse=True)
+            if not isinstance(validation_data, Sequence | Mapping):
+                raise SettingError(say("training.validation_data", came=type(validation_data).__name__))
+            parts = (validation_data,) if isinstance(validation_data, Mapping) else tuple(validation_data)
+            arrays = self.bind(parts, {}, ("input", "target", "label"), sparse=True)
             validation = Data(arrays, sample_weights(self.system, arrays, validation_weight))
         elif validation_split:
             own, validation = own.split(validation_split)

@@ -26,6 +26,15 @@ def check_rate(rate: object) -> None:
         raise SettingError(say("training.learning_rate", came=rate))
 
 
+def check_hyper(hyper: object) -> None:
+    """Raises: SettingError for hyper-parameters that are not numbers by name."""
+    if hyper is not None and not isinstance(hyper, Mapping):
+        raise SettingError(say("training.hyper", came=repr(hyper)))
+    for name, value in (hyper or {}).items():
+        if not is_number(value):
+            raise SettingError(say("training.hyper", came=f"{name}={value!r}"))
+
+
 class Rates:
     """Hyper-parameters over the `steps` steps of a training, after the `before` steps that the network has had.
 

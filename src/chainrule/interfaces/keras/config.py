@@ -116,7 +116,7 @@ def floatx() -> str:
 def set_floatx(value: str) -> None:
     """Choose the number type of models made from now on. Raises: SettingError."""
     if value not in DTYPES:
-        raise SettingError(say("training.dtype", came=value, wanted=", ".join(DTYPES)))
+        raise SettingError(say("training.choice", name="dtype", came=value, wanted=", ".join(map(repr, DTYPES))))
     _state["floatx"] = value
 
 
