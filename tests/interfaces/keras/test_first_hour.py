@@ -65,6 +65,26 @@ def test_iterations_count_updates_and_not_the_batches_that_they_are_gathered_fro
     assert model.optimizer.iterations == 2
 
 
+def test_a_model_that_is_frozen_stays_so_inside_another():
+    """The step of transfer learning: base.trainable = False, a new head, and later all of it."""
+    base = models.Sequential([models.Input((6,)), layers.Dense(4, "tanh"), layers.Dense(3, "tanh")])
+    base.trainable = False
+    inputs = models.Input((6,))
+    model = models.Model(inputs, layers.Dense(1)(base(inputs, training=False)))
+    first, head = base.get_weights(), model.layers[-1].get_weights()
+    model.compile("sgd", "mse")
+    model.fit(ROWS, ROWS[:, 0], verbose=0)
+    assert all((a == b).all() for a, b in zip(first, base.get_weights(), strict=True))
+    assert (head[0] != model.layers[-1].get_weights()[0]).any()
+    assert len(model.trainable_weights) == 2
+
+    base.trainable = True
+    assert len(model.trainable_weights) == 6
+    model.compile("sgd", "mse")
+    model.fit(ROWS, ROWS[:, 0], verbose=0)
+    assert all((a != b).any() for a, b in zip(first, base.get_weights(), strict=True))
+
+
 def test_a_summary_before_the_shape_is_known(capsys):
     models.Sequential([layers.Dense(3), layers.Dropout(0.5)]).summary()
     shown = capsys.readouterr().out

@@ -22,6 +22,7 @@ from chainrule.library.layers import LAYERS
 from chainrule.messages import say
 
 LETTERS = {1: ("i",), 2: ("r", "c"), 3: ("r", "c", "q")}
+Array = np.ndarray[Any, Any]
 IDENTITY = Form("y[..., i] = x[..., i]")
 
 
@@ -273,3 +274,18 @@ def _initial(layer: Layer) -> Any:
         return str(rule.of_fans(shape[0], shape[-1] if len(shape) > 1 else shape[0]))
 
     return initial
+
+
+def taken(weight: Weight, arrays: Mapping[str, Array]) -> Array:
+    """A weight in Keras's shape from the network's arrays."""
+    parts = [np.asarray(arrays[name]).reshape(shape) for name, shape in weight.parts]
+    return np.array(parts[0]) if len(parts) == 1 else np.concatenate(parts, axis=weight.joined)
+
+
+def split(weight: Weight, value: Array) -> list[tuple[str, Array]]:
+    """The parts of a weight, by the names in the formulas."""
+    if len(weight.parts) == 1:
+        return [(weight.parts[0][0], value)]
+    ends = np.cumsum([shape[weight.joined] for _, shape in weight.parts])[:-1]
+    pieces = np.split(value, ends, axis=weight.joined)
+    return [(name, piece) for (name, _), piece in zip(weight.parts, pieces, strict=True)]

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.errors import SettingError
-from chainrule.interfaces.keras.assemble import Assembled, assemble
+from chainrule.interfaces.keras.assemble import Assembled, assemble, split, taken
 from chainrule.interfaces.keras.config import auto_name, floatx, next_seed, refuse
 from chainrule.interfaces.keras.graph import KerasTensor, Layer, Variable, flat, nodes_before, shape_of
 from chainrule.interfaces.keras.layers import InputLayer
@@ -77,7 +77,7 @@ class Model(Trainer):
         self.name = (
             name if name is not None else auto_name("functional" if type(self) is Model else type(self).__name__)
         )
-        self.trainable = trainable
+        self._trainable = trainable
         self._seed = next_seed()
         self._network: Network | None = None
         self._parts: Assembled | None = None
@@ -90,6 +90,19 @@ class Model(Trainer):
             if inputs is None or outputs is None:
                 raise SettingError(say("keras.model_arguments"))
             self._connect(inputs, outputs)
+            if not trainable:
+                self.trainable = False
+
+    @property
+    def trainable(self) -> bool:
+        """Whether its weights are trained. Setting it sets all its layers, wherever else they stand."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+        for layer in self.layers:
+            layer.trainable = self._trainable
 
     def _connect(self, inputs: Any, outputs: Any) -> None:
         self._given_inputs, self._given_outputs = inputs, outputs
@@ -209,7 +222,7 @@ class Model(Trainer):
             if variable.value is None and ready is not None:
                 variable.set(ready[0], layer.name)
             if variable.value is None:
-                variable.set(_taken(weight, first), layer.name)
+                variable.set(taken(weight, first), layer.name)
         self._push(parts, everything=True)
 
     @property
@@ -236,7 +249,7 @@ class Model(Trainer):
             kept = net.kept
             for layer, role, weight in self._parts.weights:
                 variable = layer.variables[role]
-                variable.value = _taken(weight, kept)
+                variable.value = taken(weight, kept)
                 variable.version += 1
                 self._seen[id(variable)] = variable.version
             self._changes = net.changes
@@ -252,7 +265,7 @@ class Model(Trainer):
             if everything or self._seen.get(id(variable)) != variable.version:
                 assert variable.value is not None
                 shapes = {name: net.kept[name].shape for name, _ in weight.parts}
-                arrays |= {n: a.reshape(shapes[n]).astype(net.dtype) for n, a in _split(weight, variable.value)}
+                arrays |= {n: a.reshape(shapes[n]).astype(net.dtype) for n, a in split(weight, variable.value)}
                 self._seen[id(variable)] = variable.version
         if arrays:
             net.keep(arrays)
@@ -372,6 +385,8 @@ class Sequential(Model):
         for layer in layers or ():
             self._append(layer)
         self._rebuild()
+        if not trainable:
+            self.trainable = False
 
     def add(self, layer: Any, rebuild: bool = True) -> None:
         """One more layer at the end. Raises: SettingError for what is no layer."""
@@ -452,21 +467,6 @@ class Sequential(Model):
 
 def _input_layer(tensor: KerasTensor) -> Any:
     return tensor.layer if tensor.layer is not None else InputLayer(tensor.own_shape, name=tensor.name or None)
-
-
-def _taken(weight: Any, arrays: Mapping[str, Array]) -> Array:
-    """A weight in Keras's shape from the network's arrays."""
-    parts = [np.asarray(arrays[name]).reshape(shape) for name, shape in weight.parts]
-    return np.array(parts[0]) if len(parts) == 1 else np.concatenate(parts, axis=weight.joined)
-
-
-def _split(weight: Any, value: Array) -> list[tuple[str, Array]]:
-    """The parts of a weight, by the names in the formulas."""
-    if len(weight.parts) == 1:
-        return [(weight.parts[0][0], value)]
-    ends = np.cumsum([shape[weight.joined] for _, shape in weight.parts])[:-1]
-    pieces = np.split(value, ends, axis=weight.joined)
-    return [(name, piece) for (name, _), piece in zip(weight.parts, pieces, strict=True)]
 
 
 def load_model(
