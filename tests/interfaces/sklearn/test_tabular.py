@@ -139,7 +139,7 @@ def test_scaling_and_gaps():
 
 def test_errors_name_what_to_do():
     X, y = frame()
-    with pytest.raises(DataError, match="columns"):
+    with pytest.raises(ValueError, match="X has 2 features, but TabularClassifier is expecting 5"):
         TabularClassifier(**QUICK).fit(X.to_numpy(), y).predict(X.to_numpy()[:, :2])
     with pytest.raises(DataError, match="rows"):
         TabularRegressor(**QUICK).fit(X, y[:-1])

@@ -131,13 +131,15 @@ def as_columns(X: Any) -> tuple[list[Array], list[Any]]:
     """The columns of a DataFrame or a table of any dtype, and their names (or numbers). Raises: DataError."""
     if hasattr(X, "columns") and hasattr(X, "iloc"):
         if not X.shape[0] or not X.shape[1]:
-            raise DataError(say("sklearn.no_table", came=X.shape))
+            raise DataError(say("sklearn.empty_table", shape=X.shape))
         return [_of_series(X.iloc[:, n]) for n in range(X.shape[1])], list(X.columns)
     if is_sparse(X):
         raise DataError(say("sklearn.sparse_table"))
     table = np.asarray(X, dtype=None if hasattr(X, "dtype") else object)
-    if table.ndim != 2 or not table.shape[0] or not table.shape[1]:
+    if table.ndim != 2:
         raise DataError(say("sklearn.no_table", came=table.shape))
+    if not table.size:
+        raise DataError(say("sklearn.empty_table", shape=table.shape))
     return [table[:, n] for n in range(table.shape[1])], list(range(table.shape[1]))
 
 
@@ -201,6 +203,8 @@ def kind_of(column: Array, name: Any) -> str:
             return "dates"
     if all(isinstance(v, str | bool | int | float | np.number | np.bool_) for v in values):
         return "categories"
+    if any(isinstance(v, complex | np.complexfloating) for v in values):
+        raise DataError(say("sklearn.complex_column", name=name))
     raise DataError(say("sklearn.column", name=name, came=type(values[0]).__name__))
 
 

@@ -18,7 +18,13 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_feature_names, _check_sample_weight, check_is_fitted, column_or_1d
+from sklearn.utils.validation import (
+    _check_feature_names,
+    _check_n_features,
+    _check_sample_weight,
+    check_is_fitted,
+    column_or_1d,
+)
 
 from chainrule.data.checks import is_number
 from chainrule.errors import DataError, SettingError
@@ -238,6 +244,8 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
     def _output(self, X: Any) -> Array:
         check_is_fitted(self)
         _check_feature_names(self, X, reset=False)
+        as_columns(X)
+        _check_n_features(self, X, reset=False)
         inputs = self._inputs(self.columns_.transform(X))
         return prepared(self._text).output(self.weights_, self._setting, inputs)
 
@@ -375,11 +383,13 @@ class TabularClassifier(ClassifierMixin, _Tabular):  # type: ignore[misc]
 
     def predict_proba(self, X: Any) -> Array:
         """The probability of each class, in the order of classes_: (N, K)."""
-        return self._output(X)[:, : len(self.classes_)]
+        output = self._output(X)
+        return output[:, : len(self.classes_)]
 
     def predict(self, X: Any) -> Array:
         """The class of each row: (N,)."""
-        classes: Array = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        probabilities = self.predict_proba(X)
+        classes: Array = self.classes_[probabilities.argmax(axis=1)]
         return classes
 
 
@@ -430,12 +440,16 @@ class TabularRegressor(RegressorMixin, _Tabular):  # type: ignore[misc]
         self.dtype = dtype
 
     def _targets(self, y: Any, rows: int) -> Array:
+        if y is None:
+            raise DataError(say("sklearn.no_y"))
         targets = numbers_of(y)
+        self._one_column = targets.shape[1] == 1
+        if self._one_column:
+            column_or_1d(y, warn=True)  # says that a list of numbers is the usual form of a column
         if len(targets) != rows:
             raise DataError(say("sklearn.rows", came=len(targets), wanted=rows))
         if not np.isfinite(targets).all():
             raise DataError(say("sklearn.gaps_in_y"))
-        self._one_column = np.ndim(y) == 1
         self._mean, deviation = targets.mean(axis=0), targets.std(axis=0)
         self._deviation = deviation  # of a target that is always the same it is 0, and so is what the network adds
         scaled: Array = (targets - self._mean) / np.where(deviation > 0, deviation, 1.0)
