@@ -20,6 +20,7 @@ grammar:
     then w[i] <- …                               what follows the update of a parameter, such as a bound on its norm
 """
 
+# More than 500 lines: the reader of declarations and that of equations share what they know of names and places.
 from __future__ import annotations
 
 import re

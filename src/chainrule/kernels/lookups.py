@@ -18,8 +18,8 @@ from contextlib import contextmanager
 
 from chainrule.formula.expr import Expr, Slot, base_index
 from chainrule.kernels.expressions import Writer
-from chainrule.kernels.schedule import Group
-from chainrule.kernels.walks import Walks, nothing_without_gradient
+from chainrule.kernels.schedule import Group, nothing_without_gradient
+from chainrule.kernels.walks import Walks
 from chainrule.program.instructions import Reduce
 from chainrule.program.lookups import Rows, pinned, rows_of, terms
 

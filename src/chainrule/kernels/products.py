@@ -14,8 +14,15 @@ from chainrule.formula.expr import Element, Expr, elements
 from chainrule.kernels.expressions import Writer
 from chainrule.kernels.layout import Layout
 from chainrule.kernels.lookups import Lookups
-from chainrule.kernels.schedule import ENTRIES, SAMPLES, Group, as_matrices, listed_sum, panel_column
-from chainrule.kernels.walks import nothing_without_gradient
+from chainrule.kernels.schedule import (
+    ENTRIES,
+    SAMPLES,
+    Group,
+    as_matrices,
+    listed_sum,
+    nothing_without_gradient,
+    panel_column,
+)
 from chainrule.program.instructions import Contract, Map, Reduce, reads
 
 # Of the left side, what is walked again and again should stay in the second-level cache: 192 of 512 KB of float32.

@@ -66,6 +66,27 @@ class Group:
         return list(dict.fromkeys(i.formula for i in self.instructions))
 
 
+def value_of(instruction: Instruction) -> Expr:
+    """What an instruction stores: its value, or what it makes of its sum."""
+    return instruction.epilogue if isinstance(instruction, Contract | Reduce) else instruction.value
+
+
+def nothing_without_gradient(group: Group) -> bool:
+    """Whether a row whose sum is 0 stays as it is (plain descent): then nothing is to be done for it."""
+    values: dict[str, Expr] = {ACCUMULATOR: ZERO}
+
+    def known(node: Expr) -> Expr:
+        return values.get(node.tensor, node) if isinstance(node, Element) else node
+
+    for instruction in group.instructions:
+        new = transform(value_of(instruction), known)
+        unchanged = isinstance(instruction, Update) and new == instruction.out
+        if instruction.out.tensor in group.stored and not unchanged:
+            return False
+        values[instruction.out.tensor] = new
+    return True
+
+
 def schedule(program: Program) -> list[Group]:
     """The groups of a program; those by samples first wherever the order is free."""
     groups: list[Group] = []

@@ -13,24 +13,22 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from chainrule.formula.expr import (
-    ZERO,
     Delta,
     Draw,
     Element,
-    Expr,
     Position,
     Size,
     elements,
     mul,
     symbols,
-    transform,
     walk,
 )
 from chainrule.kernels.expressions import Names, Writer, draw_name, runs_along, vectorizes
 from chainrule.kernels.layout import Layout
-from chainrule.kernels.schedule import ENTRIES, SAMPLES, Group, Layouts, SparseInput
-from chainrule.program.instructions import ACCUMULATOR, Contract, Instruction, Map, Program, Reduce, Update
+from chainrule.kernels.schedule import ENTRIES, SAMPLES, Group, Layouts, SparseInput, value_of
+from chainrule.program.instructions import ACCUMULATOR, Contract, Instruction, Program, Reduce
 from chainrule.program.lookups import fixed, numbered, pinned, terms
+from chainrule.program.passes import expressions
 
 BLOCK = 1024  # entries of a flat loop that one thread takes at a time: 4 KB of float32
 
@@ -78,7 +76,7 @@ class Walks:
 
     def _arguments(self, group: Group) -> list[str]:
         """Everything that the lines of a group may mention, in a fixed order."""
-        used = [e for i in group.instructions for e in _expressions(i)]
+        used = [e for i in group.instructions for e in (i.out, *expressions(i))]
         tensors = list(dict.fromkeys(e.tensor for u in used for e in elements(u) if e.tensor != ACCUMULATOR))
         tensors = [t for t in tensors if t in self.layouts.home]
         memories = [m for t in tensors for m in [t, *(name for name, _ in self.layouts.columns(t))]]
@@ -120,7 +118,7 @@ class Walks:
         """Every index of the program, the sample axis first."""
         found = [self.program.samples, *(i for t in self.program.tensors.values() for i in t.indices)]
         for instruction in self.program:
-            for expr in _expressions(instruction):
+            for expr in (instruction.out, *expressions(instruction)):
                 found += [str(s) for e in elements(expr) for s in e.slots if isinstance(s, str)]
                 found += [n.index for n in walk(expr) if isinstance(n, Position | Size)]
             if isinstance(instruction, Reduce | Contract):
@@ -155,7 +153,7 @@ class Walks:
         for instruction in group.instructions:
             if self.layouts.copies.get(instruction.out.tensor):
                 return False
-            for expr in _expressions(instruction):
+            for expr in (instruction.out, *expressions(instruction)):
                 if any(isinstance(n, Position | Delta) for n in walk(expr)):
                     return False
                 for e in elements(expr):
@@ -302,7 +300,7 @@ class Walks:
     def load_scalars(self, w: Writer, group: Group) -> None:
         """Tensors without indices are read once, before the loops."""
         for instruction in group.instructions:
-            for expr in _expressions(instruction):
+            for expr in (instruction.out, *expressions(instruction)):
                 for element in elements(expr):
                     made = element.tensor in group.writes
                     if (
@@ -462,41 +460,9 @@ class Walks:
         return Group(sum_, group.by, group.then, group.stored)
 
 
-def nothing_without_gradient(group: Group) -> bool:
-    """Whether a row whose sum is 0 stays as it is (plain descent): then nothing is to be done for it."""
-    values: dict[str, Expr] = {ACCUMULATOR: ZERO}
-
-    def known(node: Expr) -> Expr:
-        return values.get(node.tensor, node) if isinstance(node, Element) else node
-
-    for instruction in group.instructions:
-        new = transform(value_of(instruction), known)
-        unchanged = isinstance(instruction, Update) and new == instruction.out
-        if instruction.out.tensor in group.stored and not unchanged:
-            return False
-        values[instruction.out.tensor] = new
-    return True
-
-
 def numbers_name(tensor: str) -> str:
     """What the memory is called in which class numbers are whole numbers."""
     return f"{tensor} numbers"
-
-
-def _expressions(instruction: Instruction) -> list[Expr]:
-    """Every expression of an instruction, its result included."""
-    match instruction:
-        case Contract(out, left, right, _, epilogue, _):
-            return [out, left, right, epilogue]
-        case Reduce(out, _, _, body, epilogue, _):
-            return [out, body, epilogue]
-        case Map(out, value, _) | Update(out, value, _):
-            return [out, value]
-
-
-def value_of(instruction: Instruction) -> Expr:
-    """What an instruction stores: its value, or what it makes of its sum."""
-    return instruction.epilogue if isinstance(instruction, Contract | Reduce) else instruction.value
 
 
 def _later(group: Group, instruction: Instruction) -> set[str]:

@@ -33,9 +33,8 @@ from chainrule.formula.expr import (
     free_indices,
     walk,
 )
-from chainrule.kernels.schedule import Group
+from chainrule.kernels.schedule import Group, nothing_without_gradient
 from chainrule.kernels.source import Module
-from chainrule.kernels.walks import nothing_without_gradient
 from chainrule.program.instructions import ACCUMULATOR, Contract, Instruction, Map, Program, Reduce, Update, reads
 from chainrule.program.lookups import pinned, rows_of, terms
 from chainrule.program.passes import expressions

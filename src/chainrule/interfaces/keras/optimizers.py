@@ -8,7 +8,8 @@ w <- w + v
 `Formula` is an update rule of one's own. All of it is compiled into the step.
 """
 
-# Keras's optimizers have a dozen arguments each; they are handed on as one Options.
+# Keras's optimizers have a dozen arguments each; they are handed on as one Options. Every one spells out the whole
+# signature, for editors and `help`: hence more than 500 lines.
 
 from __future__ import annotations
 
