@@ -101,6 +101,7 @@ WRONG = {
         lambda: optimizers.Adam(lr=0.1),
         "Adam has no argument 'lr'; it takes: learning_rate, beta_1",
     ),
+    "half precision": (lambda: layers.Dense(2, dtype="float16"), "choose one of 'float32', 'float64'"),
     "per cent": (lambda: layers.Dropout(50), "rate is 50: a share from 0 up to"),
     "an optimizer": (lambda: optimizers.get("adamm"), "did you mean 'Adam'"),
     "boundaries": (lambda: optimizers.schedules.PiecewiseConstantDecay([5, 9], [0.1, 0.01]), "one value more"),
@@ -160,6 +161,8 @@ DATA = {
         lambda: dense(loss="categorical_crossentropy").fit(ROWS, np.ones((20, 3))),
         "dense_?[0-9]*: .* row 0 sums to 3: for several classes at once take sigmoid",
     ),
+    "no targets": (lambda: dense(loss="categorical_crossentropy").fit(ROWS), "y is missing"),
+    "no inputs": (lambda: dense().predict(None), "x is missing"),
     "two arrays for one input": (lambda: dense().predict([ROWS, ROWS]), r"2 array\(s\), the model wants 1"),
 }
 
@@ -232,6 +235,13 @@ def test_callbacks_see_evaluate_and_predict():
     model.evaluate(ROWS, ONE_HOT, callbacks=[watch])
     model.predict(ROWS, callbacks=[watch])
     assert seen == [["loss"], "predict"]
+
+
+def test_arithmetic_on_symbolic_tensors():
+    x = models.Input((2,))
+    numbers = np.array([[3.0, -1.0]])
+    for tensor, wanted in [(1 - x, 1 - numbers), (-x, -numbers), (x - 1, numbers - 1), (2 * x / 4, numbers / 2)]:
+        assert models.Model(x, tensor).predict(numbers) == pytest.approx(wanted)
 
 
 def test_sparse_tables_go_into_predict():

@@ -106,9 +106,17 @@ def _is_array(value: Any) -> bool:
     return hasattr(value, "shape") and hasattr(value, "dtype")
 
 
+def need_targets(y: Any) -> None:
+    """Raises: DataError where fit or evaluate gets none."""
+    if y is None:
+        raise DataError(say("keras.no_targets"))
+
+
 def refuse_generators(x: Any) -> None:
     """Data come as arrays. Raises: SettingError for generators and data sets, which come in pieces."""
-    if x is None or (hasattr(x, "__next__") or (hasattr(x, "__iter__") and not hasattr(x, "__len__"))):
+    if x is None:
+        raise DataError(say("keras.no_inputs"))
+    if hasattr(x, "__next__") or (hasattr(x, "__iter__") and not hasattr(x, "__len__")):
         raise SettingError(say("keras.generator", came=type(x).__name__))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import SettingError
-from chainrule.interfaces.keras.config import Configured, auto_name, floatx, no_argument, refuse
+from chainrule.interfaces.keras.config import DTYPES, Configured, auto_name, floatx, no_argument, refuse
 from chainrule.messages import say
 
 Shape = tuple[int | None, ...]
@@ -54,6 +54,12 @@ class KerasTensor:
 
     def __sub__(self, other: Any) -> Any:
         return self._with(other, "Subtract", offset=-_number(other))
+
+    def __rsub__(self, other: Any) -> Any:
+        return self._with(other, "–", scale=-1.0, offset=_number(other))
+
+    def __neg__(self) -> Any:
+        return self._with(0, "–", scale=-1.0)
 
     def __mul__(self, other: Any) -> Any:
         return self._with(other, "Multiply", scale=_number(other))
@@ -132,6 +138,8 @@ class Layer(Configured):
 
         self.name = name if name is not None else auto_name(type(self).__name__)
         self.trainable = trainable
+        if dtype is not None and "float" in str(dtype) and dtype not in DTYPES:
+            raise SettingError(say("training.choice", name="dtype", came=dtype, wanted=", ".join(map(repr, DTYPES))))
         self.dtype = dtype if dtype is not None else floatx()
         self.activity_regularizer = get(activity_regularizer)
         self.given_shape = _given_shape(type(self), kwargs)

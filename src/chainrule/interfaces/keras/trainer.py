@@ -19,53 +19,22 @@ from chainrule.interfaces.keras.given import (
     check_shares,
     in_order,
     log_name,
+    need_targets,
     refuse_generators,
     shaped,
 )
 from chainrule.interfaces.keras.graph import flat
 from chainrule.interfaces.keras.losses import SHARES, Loss, Spot
+from chainrule.interfaces.keras.watching import Bound, History
 from chainrule.library.layers import written
 from chainrule.messages import say
-from chainrule.training.callbacks.base import Callback, CallbackList
-from chainrule.training.watch import History as WatchHistory
+from chainrule.training.callbacks.base import CallbackList
 
 if TYPE_CHECKING:
     from chainrule.interfaces.keras.assemble import Assembled, Result
     from chainrule.training.network import Network
 
 Array = np.ndarray[Any, Any]
-
-
-class History(WatchHistory):
-    """What fit returns: `history` has a list by name, `epoch` the numbers of the epochs, from 0."""
-
-    def __init__(self, found: WatchHistory, model: Any, params: Mapping[str, Any]):
-        super().__init__(found.steps_per_epoch)
-        self.epoch, self.rows = found.epoch, found.rows
-        self.interrupted, self.profile = found.interrupted, found.profile
-        self.seconds = found.history.get("seconds", [])  # of each epoch
-        self.history = {name: values for name, values in found.history.items() if name != "seconds"}
-        self.model, self.params = model, dict(params)
-
-
-class _Bound(Callback):
-    """While a model trains, its optimizer's learning rate and its stop_training are those of the training."""
-
-    def __init__(self, owner: Trainer):
-        self.owner = owner
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        self.owner.training = self.owner.optimizer.training = self.training
-
-    def on_train_end(self, logs: Any = None) -> None:
-        self.release()
-
-    def release(self) -> None:
-        """Also where the training ended by an error."""
-        optimizer, training = self.owner.optimizer, self.owner.training
-        self.owner.training = optimizer.training = None
-        if training is not None and isinstance(optimizer.rate, float) and np.isfinite(training.learning_rate):
-            optimizer.rate = float(training.learning_rate)
 
 
 class Trainer:
@@ -272,6 +241,7 @@ class Trainer:
         """
         self._need_loss()
         refuse_generators(x)
+        need_targets(y)
         refuse(
             "fit",
             {"steps_per_epoch": None, "validation_steps": None},
@@ -280,7 +250,7 @@ class Trainer:
         arrays = self._arrays(x, y)
         validation, weight = self._validation(validation_data)
         self._check_norms()
-        bound = _Bound(self)
+        bound = Bound(self)
         net = self.network
         # Where nobody looks on, several epochs go through one call of the compiled step: so no callback without need.
         own = list(callbacks) if isinstance(callbacks, list | tuple) else [] if callbacks is None else [callbacks]
@@ -402,6 +372,7 @@ class Trainer:
         self._need_loss()
         refuse("evaluate", {"steps": None}, {"steps": steps, **kwargs})
         refuse_generators(x)
+        need_targets(y)
         arrays = self._arrays(x, y)
         watching = CallbackList(callbacks, model=self)
         watching.on_test_begin()
