@@ -51,6 +51,7 @@ class Feature:
 
     @property
     def name(self) -> str:
+        """The column's, or that of a date's part."""
         if self.kind in ("number", "category"):
             return self.column
         return say("tables.part_of", name=self.column, part=say(f"tables.part_{self.kind}"))
@@ -94,14 +95,17 @@ class Layout:
 
     @property
     def numbers(self) -> tuple[Feature, ...]:
+        """The features that go in as numbers."""
         return tuple(f for f in self.features if f.kind != "category")
 
     @property
     def marked(self) -> tuple[Feature, ...]:
+        """Those of them whose missing values a further column marks."""
         return tuple(f for f in self.numbers if f.marked)
 
     @property
     def categories(self) -> tuple[Feature, ...]:
+        """The features that go in as class numbers."""
         return tuple(f for f in self.features if f.kind == "category")
 
     @property
@@ -193,6 +197,7 @@ class Layout:
     # to and from the model file
 
     def to_dict(self) -> dict[str, object]:
+        """Names and numbers, as JSON holds them."""
         return asdict(self)
 
     @classmethod

@@ -123,10 +123,12 @@ class Column:
 
     @property
     def words(self) -> list[str]:
+        """The different texts, each once."""
         return self._coded[1]
 
     @property
     def codes(self) -> Array:
+        """(N,) the place of each row's text among the words, -1 where it is missing."""
         return self._coded[0]
 
     @cached_property
@@ -189,6 +191,7 @@ class Table:
 
     @property
     def names(self) -> list[str]:
+        """The columns' names, in the order of the file."""
         return [column.name for column in self.columns]
 
     def find(self, name: str) -> Column | None:

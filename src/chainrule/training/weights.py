@@ -36,6 +36,7 @@ class Data:
 
     @property
     def rows(self) -> int:
+        """How many samples."""
         return len(next(iter(self.arrays.values())))
 
     def part(self, start: int, stop: int) -> Data:
