@@ -11,6 +11,7 @@ import pytest
 from chainrule.errors import DataError, Diverged, SettingError
 from chainrule.training.callbacks import Callback
 from chainrule.training.network import formula
+from chainrule.training.runner import EpochReport, InterpretedRunner
 
 TEXT = """
 input x[i]
@@ -268,3 +269,18 @@ def test_a_history_of_a_validation_now_and_then_is_saved(tmp_path):
     column = rows[0].index("val_loss")
     assert [bool(row[column]) for row in rows[1:]] == [False, True, False, True]
     assert [float(row[column]) for row in rows[1:] if row[column]] == history.history["val_loss"]
+
+
+def test_an_epoch_that_was_stopped_before_its_first_step_reached_nothing(monkeypatch):
+    real, calls = InterpretedRunner.epoch, []
+
+    def epoch(self, *arguments, **options):
+        calls.append(arguments)
+        whole = real(self, *arguments, **options)
+        return whole if len(calls) < 2 else EpochReport(0, 0, dict.fromkeys(whole.sums, 0.0), stopped=True)
+
+    monkeypatch.setattr(InterpretedRunner, "epoch", epoch)
+    _, history = line(epochs=3)
+    assert history.interrupted
+    assert history.epoch == [0]
+    assert len(history.history["loss"]) == 1

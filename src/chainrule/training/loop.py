@@ -206,7 +206,8 @@ class Training:
                 epoch = plan.initial_epoch
                 while epoch < plan.epochs and not self.stop:
                     for report, seconds in self._epochs(epoch):
-                        logs = self._epoch_ends(epoch, report, seconds)
+                        if report.steps:  # none where Ctrl-C came before the first: nothing was reached
+                            logs = self._epoch_ends(epoch, report, seconds)
                         epoch += 1
                     # A short epoch is over before anybody asks its threads to stop.
                     if report.stopped or (self.watcher.stop and epoch < plan.epochs):
