@@ -195,6 +195,52 @@ def test_the_task_follows_the_target():
     assert numbers.words == ("2", "9", "10")  # by size, not by the alphabet
 
 
+def numbers_read(text: str, **options) -> dict[str, list[float]]:
+    return {c.name: c.numbers.values.tolist() for c in table(text, **options).columns}
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("a;b\n39,28;x\n7;y\n", [39.28, 7]),
+        ("a;b\n1.234,5;x\n1.234;y\n", [1234.5, 1234]),
+        ('a,b\n"1,949",x\n"12,345,678",y\n', [1949, 12345678]),
+        ('a,b\n"$1,949.50",x\n-7,y\n', [1949.5, -7]),
+        ("a,b\n72.6%,x\n8 %,y\n", [72.6, 8]),
+        ("a;b\n1 234,5 €;x\n12 345;y\n", [1234.5, 12345]),
+        ("a;b\n1,234;0,5\n2,500;0,25\n", [1.234, 2.5]),  # another column tells
+        ("a;b\n1.234;0,5\n312;0,25\n", [1234, 312]),
+        ("a;b\n1.2345;0,5\n1.234;0,25\n", [1.2345, 1.234]),  # this one tells itself
+        ("a,b\n1.234,x\n2,y\n", [1.234, 2]),
+    ],
+)
+def test_numbers_as_people_write_them(text, wanted):
+    assert numbers_read(text)["a"] == wanted
+
+
+def test_nothing_is_guessed_of_numbers_that_may_be_either():
+    with pytest.raises(DataError, match="column a: 1,234 may be thousands or decimals"):
+        table("a;b\n1,234;x\n2,345;y\n")
+    with pytest.raises(DataError, match=r"column a: 1,5 has a decimal comma and 2.5 a decimal point"):
+        table("a;b\n1,5;x\n2.5;y\n")
+    # What the rows of training showed, one row need not show again.
+    found = layout("a;b;t\n" + "1,25;0,5;x\n3,5;0,1;y\n2;0,7;y\n" * 8)
+    again = Layout.from_dict(json.loads(json.dumps(found.to_dict())))
+    assert again == found
+    assert numbers_read("a;b\n1,234;1.234\n", decimals=dict(again.decimals)) == {"a": [1.234], "b": [1234.0]}
+
+
+def test_a_sign_after_the_last_name_makes_no_column():
+    read = table("a,b,,\n1,2,,\n3,4,,\n,,,\n")
+    assert (read.names, read.rows) == (["a", "b"], 3)
+    assert table("a,,b\n1,5,2\n").names == ["a", "2", "b"]
+
+
+@pytest.mark.parametrize("day", ["31.3.2024", "31.03.2024", "2024. 3. 31.", "2024년 3월 31일", "2024-03-31"])
+def test_days_that_cannot_be_others(day):
+    assert table(f"d;t\n{day};x\n").columns[0].days.values.tolist() == [19813.0]
+
+
 def test_a_mistake_among_numbers_is_named_and_not_taken_for_a_category():
     values = [f"{i}.5" for i in range(30)]
     values[16] = "12,5"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from chainrule.errors import NotDifferentiable, SettingError
-from chainrule.interfaces.build import OUTPUT_ACTIVATIONS, Design, network_text, parse_widths
+from chainrule.interfaces.build import OUTPUT_ACTIVATIONS, Design, Inputs, network_text, parse_widths
 from chainrule.interfaces.scaling import with_scaling
 from chainrule.library import ACTIVATIONS, LOSSES
 from chainrule.training.network import formula
@@ -129,3 +129,18 @@ def test_scaled_formulas_give_the_numbers_of_scaled_pixels():
 
 def test_scalar_inputs_are_no_pixels():
     assert with_scaling("input x1, x2\ny = x1 + x2").names == ()
+
+
+def test_categories_alone_do_not_begin_at_zero():
+    """Units of relu that are 0 for every row would never learn anything."""
+    inputs = Inputs(
+        lines=("input c1 in v1",),
+        numbers=False,
+        terms=("sum[v1]([v1 == c1]*C1[v1, {unit}])",),
+        tables=("C1[v1, {unit}]",),
+        sizes=("v1 = 3",),
+        target="binary",
+    )
+    net = formula(network_text(Design((8,), "relu", "binary_cross_entropy", inputs=inputs)), seed=1)
+    gradients = net.gradients({"c1": np.array([0, 1, 2]), "t": np.array([0.0, 1.0, 1.0])})
+    assert all(np.abs(g).max() > 0 for g in gradients.values())

@@ -12,6 +12,7 @@ scaling of the numbers is not done here but by the formulas.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
@@ -31,6 +32,10 @@ ROWS_A_CLASS = 5  # and with so many rows each, on average
 MAX_WORDS = 1000  # of a category; rarer ones become "another"
 ENOUGH_ROWS = 20  # with fewer, different values in all rows say nothing
 UNKNOWN = ("other", "error")
+DATE_LIKE = re.compile(
+    r"[0-9]{1,2}([/.-])[0-9]{1,2}\1[0-9]{2,4}.*|[A-Za-z]{3,9}\.? [0-9]{1,2},? [0-9]{4}.*|"
+    r"[0-9]{1,2}\.?[ -][A-Za-z]{3,9}\.?[ -][0-9]{2,4}.*|[0-9]{4}([-/.])[0-9]{1,2}\2[0-9]{1,2}.*"
+)
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,7 @@ class Layout:
     target: Target
     left_out: tuple[LeftOut, ...] = ()
     named: bool = True
+    decimals: tuple[tuple[str, str], ...] = ()  # columns' decimal marks, where the training rows showed any
 
     @property
     def numbers(self) -> tuple[Feature, ...]:
@@ -208,7 +214,8 @@ class Layout:
             features = tuple(_feature(**entry) for entry in content["features"])
             target = _target(**content["target"])
             left_out = tuple(LeftOut(str(e["column"]), str(e["reason"])) for e in content["left_out"])
-            return cls(features, target, left_out, content["named"] is True)
+            decimals = tuple((str(name), "," if mark == "," else ".") for name, mark in content.get("decimals", ()))
+            return cls(features, target, left_out, content["named"] is True, decimals)
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(str(error)) from None
 
@@ -391,7 +398,14 @@ def find_layout(table: Table, target: Target, rows: Array, wishes: Wishes) -> La
         target = replace(
             target, centre=_round(float(np.nanmean(values))), spread=_round(float(np.nanstd(values))) or 1.0
         )
-    return Layout(tuple(features), target, tuple(left_out), table.named)
+    return Layout(tuple(features), target, tuple(left_out), table.named, tuple(table.decimals.items()))
+
+
+def looks_like_dates(layout: Layout, table: Table) -> list[str]:
+    """Columns that are no dates here and yet look so: 3/4/2024, 4 March 2024, which may be several days."""
+    taken = [f.column for f in layout.categories] + [c.column for c in layout.left_out if c.reason == "own_value"]
+    columns = [_column(table, name) for name in dict.fromkeys(taken)]
+    return [c.name for c in columns if c.words and sum(map(bool, map(DATE_LIKE.fullmatch, c.words))) > len(c.words) / 2]
 
 
 def _features(table: Table, column: Column, rows: Array, asked: str | None, scale: str) -> list[Feature] | LeftOut:

@@ -15,13 +15,14 @@ import stat
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from chainrule.data import numerals
 from chainrule.data.readers import MAX_BYTES, read_arrays
 from chainrule.errors import DataError, FileError, SettingError
 from chainrule.messages import say
@@ -52,6 +53,7 @@ MISSING = frozenset(
 )
 """What stands for a missing value, in texts; spaces around it do not matter."""
 
+WRITTEN_SHARE = 0.9  # a column with so many numbers among its different texts is one of numbers
 MAX_COLUMNS = 100_000
 BLOCK_BYTES = 16 * 2**20  # pyarrow's unit of work: no row may be longer than that
 HEADER_BYTES = 1 * 2**20
@@ -61,6 +63,13 @@ DAY = re.compile(
     r"([0-9]{4})([-/.])([0-9]{1,2})\2([0-9]{1,2})"
     r"(?:[T ]([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:\.[0-9]{1,9})?)?)?(?:Z|[+-][0-9]{2}:?[0-9]{2})?"
 )
+OTHER_DAYS = (
+    re.compile(r"(?P<day>[0-9]{1,2})\. ?(?P<month>[0-9]{1,2})\. ?(?P<year>[0-9]{4})(?P<clock> .*)?"),
+    re.compile(
+        r"(?P<year>[0-9]{4})(?:\. |년 ?)(?P<month>[0-9]{1,2})(?:\. |월 ?)(?P<day>[0-9]{1,2})[.일]?(?P<clock> .*)?"
+    ),
+)
+"""31.3.2024, 2024. 3. 31., 2024년 3월 31일: what cannot be another day."""
 DAY_MICROSECONDS = 86_400e6
 
 
@@ -75,8 +84,9 @@ class Parsed:
 class Column:
     """One column. `words` are its different texts, and `codes` (N,) say which one a row has, -1 where it is missing."""
 
-    def __init__(self, name: str, values: Any):
+    def __init__(self, name: str, values: Any, mark: str | None = None):
         self.name = name
+        self.mark = mark  # the decimal mark where numbers are written as people do, with thousands and units
         self._values = values  # floats, datetime64, or texts: a pyarrow array or one of NumPy
 
     @cached_property
@@ -108,6 +118,8 @@ class Column:
             return Parsed(self._values.astype(np.float64), none)
         if self.has_dates:
             return Parsed(np.full(len(self._values), np.nan), np.flatnonzero(~self.missing))
+        if self.mark is not None:
+            return self._looked_up([_number(word, self.mark) for word in self.words])
         if (quick := self._cast()) is not None:
             return Parsed(quick, none)
         values = [float(word) if NUMBER.fullmatch(word) else None for word in self.words]
@@ -173,6 +185,10 @@ class Column:
         bad = np.array([v is None or np.isinf(v) for v in values] + [False])
         return Parsed(table[self.codes], np.flatnonzero(bad[self.codes]))
 
+    def marked(self, mark: str) -> Column:
+        """The same with numbers written as people do, by a decimal mark."""
+        return Column(self.name, self._values, mark)
+
     def shown(self, row: int) -> str:
         """A row's value for a message."""
         code = self.codes[row]
@@ -182,12 +198,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of the same length. `named` says whether the file had names for them; without, they are 1, 2, …"""
+    """Columns of the same length. `named` says whether the file had names for them; without, they are 1, 2, …
+
+    `decimals` are the decimal marks of the columns where it was asked, as in a file with decimal commas.
+    """
 
     source: str
     columns: tuple[Column, ...]
     rows: int
     named: bool = True
+    decimals: Mapping[str, str] = field(default_factory=dict)
+    delimiter: str | None = None
 
     @property
     def names(self) -> list[str]:
@@ -203,8 +224,13 @@ class Table:
         return {column.name: column for column in self.columns}
 
 
-def read_table(path: str | Path, *, header: bool | None = None, encoding: str = "utf-8") -> Table:
+def read_table(
+    path: str | Path, *, header: bool | None = None, encoding: str = "utf-8", decimals: Mapping[str, str] | None = None
+) -> Table:
     """Read a table.
+
+    `decimals` are the marks that columns had before, for numbers that leave them open, such as 1,234; without, the
+    other numbers of the file tell.
 
     `header` says whether the first row of a text file holds names; None: it does unless one of them is a number.
     An .npz file holds one array, or x (N, …) beside y (N,), which becomes the last column.
@@ -217,7 +243,7 @@ def read_table(path: str | Path, *, header: bool | None = None, encoding: str = 
     content = _content(path)
     if suffix.endswith(".parquet"):
         return _from_parquet(path, content)
-    return _from_text(path, content, header, encoding)
+    return _with_marks(_from_text(path, content, header, encoding), decimals or {})
 
 
 def _bad(path: Path, key: str, **values: object) -> DataError:
@@ -278,8 +304,41 @@ def _from_text(path: Path, content: bytes, header: bool | None, encoding: str) -
     table = _parse(pyarrow, path, content, delimiter, names, named)
     if table.num_rows == 0:
         raise _bad(path, "no_rows")
-    columns = tuple(Column(name, table.column(k)) for k, name in enumerate(names))
-    return Table(str(path), columns, table.num_rows, named)
+    columns = [Column(name, table.column(k)) for k, name in enumerate(names)]
+    if named:  # a sign after the last name makes a column of nothing
+        columns = [c for c, cell in zip(columns, first, strict=True) if cell.strip() or not c.missing.all()]
+    return Table(str(path), tuple(columns), table.num_rows, named, delimiter=delimiter)
+
+
+def _with_marks(table: Table, before: Mapping[str, str]) -> Table:
+    """The columns of numbers as people write them, each with its decimal mark. Raises: DataError."""
+    odd = [c for c in table.columns if len(c.numbers.wrong) and numerals.are_numbers(c.words, WRITTEN_SHARE)]
+    found: dict[str, str] = {}
+    for column in odd:
+        by_mark = numerals.marks_of(column.words)
+        counts = {mark: len(words) for mark, words in by_mark.items()}
+        # A few of another mark are mistakes, which are named where the column is used.
+        if counts and max(counts.values()) < WRITTEN_SHARE * sum(counts.values()):
+            comma, point = by_mark[","][0], by_mark["."][0]
+            raise _bad(Path(table.source), "two_marks", name=column.name, comma=comma, point=point)
+        if counts:
+            found[column.name] = max(counts, key=counts.__getitem__)
+    known = set(found.values()) or ({"."} if table.delimiter != ";" else set())
+    marks: dict[str, str] = {}
+    for column in odd:
+        mark = found.get(column.name) or before.get(column.name) or (next(iter(known)) if len(known) == 1 else None)
+        if mark is None and (example := next(filter(numerals.is_open, column.words), None)) is not None:
+            raise _bad(Path(table.source), "open_mark", name=column.name, came=example)
+        marks[column.name] = mark or "."
+    decimals = dict(marks)
+    for column in table.columns:  # where others have a comma, 1.234 is no decimal number either
+        mark = before.get(column.name) or ("," if known == {","} else ".")
+        if column.name not in marks and mark == "," and not len(column.numbers.wrong):
+            decimals[column.name] = "." if numerals.marks_of(column.words) else ","
+            if decimals[column.name] == "," and any(map(numerals.is_open, column.words)):
+                marks[column.name] = ","
+    columns = tuple(c.marked(marks[c.name]) if c.name in marks else c for c in table.columns)
+    return replace(table, columns=columns, decimals=decimals)
 
 
 def _utf8(path: Path, content: bytes, encoding: str) -> bytes:
@@ -433,8 +492,16 @@ def _written(value: float) -> str:
     return str(int(value)) if float(value).is_integer() else repr(value)
 
 
+def _number(word: str, mark: str) -> float | None:
+    number = numerals.value_of(word, mark)
+    return float(word) if number is None and NUMBER.fullmatch(word) else number
+
+
 def _day(word: str) -> float | None:
-    """Days since 1970 of 2024-03-31, 2024/3/31 or 2024-03-31 12:30; None for another text."""
+    """Days since 1970 of 2024-03-31, 2024/3/31, 31.3.2024 or 2024-03-31 12:30; None for another text."""
+    for form in OTHER_DAYS:
+        if (other := form.fullmatch(word)) is not None:
+            word = f"{other['year']}-{other['month']}-{other['day']}{other['clock'] or ''}"
     match = DAY.fullmatch(word)
     if match is None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from chainrule.training.network import Network
 
 Array = np.ndarray[Any, Any]
 
+SHOWN_COLUMNS = 6  # in one line
 ROWS_AT_ONCE = 65_536  # answers are written in pieces, so that a long table needs little memory
 
 
@@ -37,13 +38,29 @@ class Reading:
     def table(self, path: Path, layout: Layout) -> Table:
         """Raises: FileError, DataError, SettingError."""
         header = None if self.header is None else self.header == "yes"
-        table = read_table(path, header=header, encoding=self.encoding or "utf-8")
+        table = read_table(path, header=header, encoding=self.encoding or "utf-8", decimals=dict(layout.decimals))
         layout.check(table)
+        if written := as_written(table, {f.column for f in layout.features} | {layout.target.column}):
+            click.echo(written, err=True)
         if extra := layout.not_used(table):
             click.echo(say("tables.not_used", path=path, names=", ".join(extra)), err=True)
         if filled := layout.filled(table):
             click.echo(say("tables.filled", path=path, names=", ".join(filled)), err=True)
         return table
+
+
+def as_written(table: Table, names: Collection[str]) -> str | None:
+    """One line on the columns whose numbers stand in the file as people write them; None where there are none."""
+    shown = []
+    for column in table.columns:
+        if column.mark is not None and column.name in names:
+            word = max(column.words, key=len)
+            row = int(np.argmax(column.codes == column.words.index(word)))
+            shown.append(f"{column.name} ({word} = {column.numbers.values[row]:.10g})")
+    if not shown:
+        return None
+    listed = ", ".join(shown[:SHOWN_COLUMNS]) + (", …" if len(shown) > SHOWN_COLUMNS else "")
+    return say("tables.as_written", path=table.source, shown=listed)
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,7 @@ def network_text(design: Design) -> str:
         *inputs.lines,
         target,
         *([f"parameter {', '.join(weights)} = glorot_uniform"] if weights else []),
-        *([f"parameter {', '.join(layers[0].tables)} = zeros"] if inputs.tables else []),
+        *([f"parameter {', '.join(layers[0].tables)} = {_tables_begin(design)}"] if inputs.tables else []),
         f"parameter {', '.join(biases)} = zeros",
         *states,
         *(f"{name} = {value!r}" for name, value in loss.defaults.items()),
@@ -189,6 +189,14 @@ def fits_one_output(loss: str) -> bool:
     row = find(LOSSES, loss)
     sigmoid = OUTPUT_ACTIVATIONS.get(row.name) == "sigmoid"
     return sigmoid and row.target == "target t[k]" and row.name not in OVERLAPS
+
+
+def _tables_begin(design: Design) -> str:
+    """What the rows of categories begin with: beside numbers nothing, so that an unknown word adds nothing.
+
+    Where nothing else goes in, units that are all the same would stay so, and relu units at 0 would learn nothing.
+    """
+    return "zeros" if design.inputs.numbers or not design.hidden else "glorot_uniform"
 
 
 @dataclass(frozen=True)

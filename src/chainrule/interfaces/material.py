@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.data.columns import Layout, Target, Wishes, find_layout, target_of
+from chainrule.data.columns import Layout, Target, Wishes, find_layout, looks_like_dates, target_of
 from chainrule.data.datasets import Dataset, Split
 from chainrule.data.splits import split_rows
 from chainrule.data.tables import SUFFIXES, Table, read_table
 from chainrule.errors import DataError, SettingError
 from chainrule.formula.parse import parse_system
-from chainrule.interfaces.answers import labelled_arrays
+from chainrule.interfaces.answers import as_written, labelled_arrays
 from chainrule.interfaces.build import Design, fits_one_output, network_text, parse_widths
 from chainrule.interfaces.datasets import DATASETS, arrays_for, find, sizes_for
 from chainrule.interfaces.options import TrainOptions, given_kinds, given_names, given_shares
@@ -320,5 +320,15 @@ def _file_arrays(network: Network, layout: Layout, path: Path, options: TrainOpt
 
 def _remarks(layout: Layout, table: Table, options: TrainOptions) -> list[str]:
     """What a user might want otherwise and does not see in the list of columns."""
-    names = blurred(layout, table, options.dtype)
-    return [say("tables.blurred", names=", ".join(names))] if names else []
+    remarks = []
+    if table.delimiter not in (None, ",", "\t"):
+        remarks.append(say("tables.separated", path=table.source, sign=table.delimiter))
+    if table.delimiter is not None and not table.named and options.header is None:
+        remarks.append(say("tables.no_names", path=table.source))
+    if written := as_written(table, {f.column for f in layout.features} | {layout.target.column}):
+        remarks.append(written)
+    if dates := looks_like_dates(layout, table):
+        remarks.append(say("tables.looks_like_dates", names=", ".join(dates)))
+    if names := blurred(layout, table, options.dtype):
+        remarks.append(say("tables.blurred", names=", ".join(names)))
+    return remarks
