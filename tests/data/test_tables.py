@@ -113,7 +113,7 @@ BAD_FILES = [
     ("a,b\n1,2\n1,2\n3,4,5\n", "t.csv, row 3: 3 values"),
     ("a,b,a\n1,2,3\n", "the name a on several columns (1, 3)"),
     ('"a,b\n1,2\n', "a quote that is never closed"),
-    (b"\0\0\0", "is no table of text"),
+    (b"\0\0\0", "is no text: bring a table"),
     (b"a,b\n1,2\n1,\xc7\xd1\n", "t.csv, line 3, byte 3: this is not utf-8"),
 ]
 

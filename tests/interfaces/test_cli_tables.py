@@ -307,6 +307,11 @@ BAD = [
     (["predict", "{species}", "{bad}"], "has no column island"),
     (["evaluate", "{species}", "{p}", "{p}"], "one is evaluated at a time"),
     (["evaluate", "{species}"], "name a file of rows"),
+    (["predict", "{species}", "{species}"], "is no text: bring a table"),
+    (["train", "{species}"], "is no text: bring a table"),
+    (["show", "{p}"], "is a table, and a file of formulas or a model is wanted here"),
+    (["derive", "{bad}"], "train one with 'chainrule train bad.csv'"),
+    (["predict", "{p}", "{p}"], "is not a chainrule model file"),
 ]  # fmt: skip
 
 
@@ -319,6 +324,29 @@ def test_a_complaint_is_one_message(capsys, species, arguments, said):
     assert said in err
     assert "Traceback" not in err
     assert not Path("runs").exists() or not any(Path("runs").iterdir())
+
+
+GERMAN = "Größe;Straße;seit;Miete in €;\n" + "".join(
+    f"{n},5;{('Ödweg', 'Am Rain')[n % 2]};{1 + n % 28}.{1 + n % 12}.2020;1.{n}0,25;\n" for n in range(20, 80)
+)  # fmt: skip
+
+
+def test_a_file_with_semicolons_and_decimal_commas(capsys):
+    """Size and rent rise together, and the rent of 50.5 is 1500.25."""
+    write("miete.csv", "\ufeff" + GERMAN + "\n\n")
+    options = ("--hidden", 0, "--features", "Größe", "--epochs", 400, "--learning-rate", 0.1)
+    code, _, err = call(capsys, "train", "miete.csv", *options, "--engine", "interpreter", "--out", "m")
+    assert code == 0
+    assert "the target is the last column, Miete in €" in err
+    assert "; stands between the values" in err
+    assert "Größe (20,5 = 20.5), Miete in € (1.200,25 = 1200.25)" in err
+    write("new.csv", "Größe,Straße\n50.5,x\n")
+    write("neu.csv", "Größe;Straße\n50,5;x\n")
+    rents = [
+        float(read_csv(call(capsys, "predict", "m/model.safetensors", f)[1])[0]["prediction"])
+        for f in ("new.csv", "neu.csv")
+    ]
+    assert rents == pytest.approx([1500.25, 1500.25], rel=0.01)
 
 
 def test_numbers_of_options(capsys):

@@ -290,6 +290,8 @@ def _arrow() -> Any:
 
 def _from_text(path: Path, content: bytes, header: bool | None, encoding: str) -> Table:
     pyarrow = _arrow()
+    if b"\0" in content[:HEADER_BYTES] and "16" not in encoding and "32" not in encoding:
+        raise _bad(path, "no_text")
     content = _utf8(path, content, encoding)
     start = content[:HEADER_BYTES].decode(errors="replace")
     if not start.strip():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ class Reading:
         header = None if self.header is None else self.header == "yes"
         table = read_table(path, header=header, encoding=self.encoding or "utf-8", decimals=dict(layout.decimals))
         layout.check(table)
-        if written := as_written(table, {f.column for f in layout.features} | {layout.target.column}):
+        if written := as_written(table, layout):
             click.echo(written, err=True)
         if extra := layout.not_used(table):
             click.echo(say("tables.not_used", path=path, names=", ".join(extra)), err=True)
@@ -49,8 +49,10 @@ class Reading:
         return table
 
 
-def as_written(table: Table, names: Collection[str]) -> str | None:
+def as_written(table: Table, layout: Layout) -> str | None:
     """One line on the columns whose numbers stand in the file as people write them; None where there are none."""
+    names = {f.column for f in layout.features if f.kind == "number"}
+    names |= {layout.target.column} if layout.target.task == "regression" else set()
     shown = []
     for column in table.columns:
         if column.mark is not None and column.name in names:

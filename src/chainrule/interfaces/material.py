@@ -325,7 +325,7 @@ def _remarks(layout: Layout, table: Table, options: TrainOptions) -> list[str]:
         remarks.append(say("tables.separated", path=table.source, sign=table.delimiter))
     if table.delimiter is not None and not table.named and options.header is None:
         remarks.append(say("tables.no_names", path=table.source))
-    if written := as_written(table, {f.column for f in layout.features} | {layout.target.column}):
+    if written := as_written(table, layout):
         remarks.append(written)
     if dates := looks_like_dates(layout, table):
         remarks.append(say("tables.looks_like_dates", names=", ".join(dates)))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from chainrule.data.tables import SUFFIXES
 from chainrule.derivation.normalize import normalize
 from chainrule.errors import SettingError
 from chainrule.formula.expr import Element, Symbol
@@ -22,10 +23,19 @@ from chainrule.training.network import Network, formula, load
 from chainrule.training.optimizer import DEFAULT_RULE
 from chainrule.training.vocabulary import Rule, update_rule
 
+TABLES = tuple(suffix for suffix in SUFFIXES if suffix != ".txt")  # formulas may stand in a .txt file
+
 
 def open_network(path: Path) -> Network:
-    """The network of a model file or of a formula file: the content decides which it is."""
-    return load(path) if is_model_file(path) else formula(path)
+    """The network of a model file or of a formula file: the content decides which it is.
+
+    Raises: SettingError for a table; FileError, FormulaError.
+    """
+    if is_model_file(path):
+        return load(path)
+    if path.name.lower().removesuffix(".gz").endswith(TABLES):
+        raise SettingError(say("tables.table_not_formulas", path=path))
+    return formula(path)
 
 
 def is_model_file(path: Path) -> bool:
