@@ -349,6 +349,17 @@ def test_a_warm_start_goes_on_with_the_formulas_as_they_are_now():
         MLPClassifier((6,), warm_start=True, max_iter=2).fit(X, y > 0).set_params(loss="huber").fit(X, y > 0)
 
 
+def test_adam_goes_on_where_lbfgs_ended():
+    X, y = scaled(WINE)
+    model = MLPClassifier((6,), solver="lbfgs", max_iter=30, random_state=0).fit(X, y)
+    before = model.loss_
+    model.set_params(solver="adam").partial_fit(X, y)
+    assert len(model.loss_curve_) == 1
+    assert model.loss_ == pytest.approx(before, abs=0.05)
+    early = {"solver": "adam", "early_stopping": True, "warm_start": True}
+    assert len(model.set_params(**early).fit(X, y).validation_scores_) > 1
+
+
 def test_rows_to_judge_by_have_known_classes():
     X, y = scaled(WINE)
     with pytest.raises(DataError, match="fitted to"):

@@ -182,6 +182,9 @@ class Perceptron(BaseEstimator):  # type: ignore[misc]
             self.coefs_ = [w.astype(self.dtype) for w in self.coefs_]
             self.intercepts_ = [b.astype(self.dtype) for b in self.intercepts_]
         self._engine.hyper = dict(settings.hyper)
+        if not hasattr(self, "loss_curve_"):  # lbfgs went before, which has none
+            self.loss_curve_, self.best_loss_ = [], None if settings.early_stopping else np.inf
+            self.validation_scores_ = self.best_validation_score_ = None
 
     def _course(self, settings: Settings, *, once: bool, first: bool) -> Course:
         course = Course(settings.learning_rate_init)
