@@ -48,7 +48,7 @@ DOMAIN = {
     "squared_hinge": (ANY, "sign"),
     "poisson": (POSITIVE, "count"),
     "keras_poisson": (POSITIVE, "count"),
-    "poisson_from_logs": (ANY, "count"),
+    "poisson_from_logs": ("3*tanh({})", "count"),  # the exponential of a free sum leaves the numbers
     "mean_squared_logarithmic_error": (POSITIVE, "count"),
 }
 
@@ -67,10 +67,15 @@ def smooth_activations() -> list[str]:
     return [a.name for a in ACTIVATIONS.values() if a.index is None and a.name not in ("step", "exponential")]
 
 
+# Keras's forms that cut p off are the others in two more max and min: one such loss takes as long as all else of a
+# network, and test_native.py compiles each of them once.
+CHOSEN = [name for name in LOSSES if not name.startswith("clipped_")]
+
+
 def draw(rng: np.random.Generator, number: int, rows: int, activation: str = "", loss: str = "") -> Drawn:
     """Network number `number`; all its names end in that number."""
     activation = activation or str(rng.choice(smooth_activations()))
-    loss = loss or str(rng.choice(list(LOSSES)))
+    loss = loss or str(rng.choice(CHOSEN))
     size = {index: int(rng.choice(SIZES)) for index in "ijlk"}
     row = LOSSES[loss]
     domain, kind = DOMAIN.get(loss, (ANY, "real"))

@@ -95,10 +95,11 @@ def check_filled(page, context):
 
 def arithmetic(text: str) -> float | None:
     """The value of a printed formula that has numbers, signs, brackets, squares and σ, tanh, e^ only; else None."""
-    plain = text.replace("−", "-").replace("·", "*").replace("²", "**2").replace("³", "**3").replace("½", "(1/2)")
-    plain = re.sub(
+    plain = text.replace("−", "-").replace("·", "*")
+    plain = re.sub(  # powers of ten before squares and cubes: 10⁻¹³
         r"\*10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)", lambda m: "e" + "".join("-0123456789"["⁻⁰¹²³⁴⁵⁶⁷⁸⁹".index(c)] for c in m[1]), plain
     )
+    plain = plain.replace("²", "**2").replace("³", "**3").replace("½", "(1/2)")
     plain = re.sub(r"\)\s+\(", ")*(", plain)
     if not re.fullmatch(r"(?:tanh\(|σ\(|[0-9e.()+\-*/ ])*", plain) or re.search(r"\d\s+[\d(]|\)\s*\d|e\^|e\(", plain):
         return None
