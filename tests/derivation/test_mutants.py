@@ -72,7 +72,7 @@ def count_mutants(seed: int, wanted: int, pair_seconds: float) -> Count:
     return count
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_mutants_are_told_apart_and_mostly_located(seed):
     count = count_mutants(seed, 38, pair_seconds=0.0)
     assert count.made == 38
@@ -80,7 +80,7 @@ def test_mutants_are_told_apart_and_mostly_located(seed):
     assert count.located >= 0.6 * count.made  # of 38; the soak test holds the share over 10,000 to 0.8
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(4))
 def test_the_derivation_agrees_with_itself(seed):
     """The other side of telling apart: no right gradient is called wrong, as the derivation has it or written out."""
     checker, _, _ = network(100 + seed)
