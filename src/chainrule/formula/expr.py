@@ -491,6 +491,30 @@ def rebuild(expr: Expr, parts: tuple[Expr, ...]) -> Expr:
     return expr
 
 
+def with_parts(expr: Expr, parts: tuple[Expr, ...]) -> Expr:
+    """The same node over other sub-expressions, as it is: a constructor would, for one, move factors out of a sum."""
+    match expr:
+        case Add():
+            return Add(parts)
+        case Mul():
+            return Mul(parts)
+        case Power():
+            return Power(*parts)
+        case Apply(function, _):
+            return Apply(function, parts)
+        case Compare(operator, _, _):
+            return Compare(operator, *parts)
+        case Where():
+            return Where(*parts)
+        case Reduction(kind, indices, _):
+            return Reduction(kind, indices, parts[0])
+        case Normalized(kind, index, _):
+            return Normalized(kind, index, parts[0])
+        case Random(distribution, _, tensor, slots):
+            return Random(distribution, parts, tensor, slots)
+    return expr
+
+
 def transform(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
     """Rewrite every node from the leaves up; `change` returns the node itself where it has nothing to do."""
     parts = children(expr)

@@ -34,6 +34,7 @@ from chainrule.formula.expr import (
     scaled,
     split_coefficient,
     tensors,
+    with_parts,
 )
 from chainrule.formula.system import Equation, Fact, Initial, System, Tensor, Update
 
@@ -235,27 +236,8 @@ def ordered(expr: Expr) -> Expr:
 
     Nodes are built as they are: a constructor would move what a sum does not depend on out of it.
     """
-    parts = tuple(map(ordered, children(expr)))
-    match expr:
-        case Add():
-            return Add(parts)
-        case Mul():
-            return in_written_order(Mul(parts))
-        case Power():
-            return Power(*parts)
-        case Apply(function, _):
-            return Apply(function, parts)
-        case Compare(operator, _, _):
-            return Compare(operator, *parts)
-        case Where():
-            return Where(*parts)
-        case Reduction(kind, indices, _):
-            return Reduction(kind, indices, parts[0])
-        case Normalized(kind, index, _):
-            return Normalized(kind, index, parts[0])
-        case Random(distribution, _, tensor, slots):
-            return Random(distribution, parts, tensor, slots)
-    return expr
+    node = with_parts(expr, tuple(map(ordered, children(expr))))
+    return in_written_order(node) if isinstance(node, Mul) else node
 
 
 def _is_divisor(factor: Expr) -> TypeGuard[Power]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from chainrule.derivation.claims.indices import IndexClasses, with_leaves, with_parts
+from chainrule.derivation.claims.indices import IndexClasses, with_leaves
 from chainrule.derivation.claims.quantities import LocalFactor, Quantities
 from chainrule.formula.expr import (
     MINUS_ONE,
@@ -45,6 +45,7 @@ from chainrule.formula.expr import (
     subtract,
     sum_over,
     tensors,
+    with_parts,
 )
 from chainrule.formula.simplify import signs_tidied
 from chainrule.formula.system import Tensor

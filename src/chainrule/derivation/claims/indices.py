@@ -7,25 +7,21 @@ from dataclasses import dataclass
 
 from chainrule.derivation.claims.quantities import Quantities
 from chainrule.formula.expr import (
-    Add,
-    Apply,
     Compare,
     Delta,
     Element,
     Expr,
-    Mul,
     Normalized,
     Number,
     Position,
-    Power,
     Reduction,
     Size,
     Slot,
-    Where,
     base_index,
     children,
     fresh_index,
     walk,
+    with_parts,
 )
 from chainrule.formula.names import split_index
 from chainrule.formula.system import Tensor
@@ -38,28 +34,6 @@ def with_leaves(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
         return change(expr)
     new = tuple(with_leaves(p, change) for p in parts)
     return with_parts(expr, new) if any(a is not b for a, b in zip(parts, new, strict=True)) else expr
-
-
-def with_parts(expr: Expr, parts: tuple[Expr, ...]) -> Expr:
-    """The node over other parts, as it is."""
-    match expr:
-        case Add():
-            return Add(parts)
-        case Mul():
-            return Mul(parts)
-        case Power():
-            return Power(*parts)
-        case Apply(function, _):
-            return Apply(function, parts)
-        case Compare(operator, _, _):
-            return Compare(operator, *parts)
-        case Where():
-            return Where(*parts)
-        case Reduction(kind, indices, _):
-            return Reduction(kind, indices, parts[0])
-        case Normalized(kind, index, _):
-            return Normalized(kind, index, parts[0])
-    return expr
 
 
 class IndexClasses:
