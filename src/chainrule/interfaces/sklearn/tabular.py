@@ -139,6 +139,40 @@ class _Best:
 class _Tabular(BaseEstimator):  # type: ignore[misc]
     """What both have."""
 
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (128, 64),
+        activation: str = "relu",
+        *,
+        n_members: int = 5,
+        learning_rate_init: float = 0.002,
+        weight_decay: float = 0.02,
+        dropout: float = 0.1,
+        batch_size: int = 128,
+        max_iter: int = 300,
+        n_iter_no_change: int = 24,
+        numbers: str = "robust",
+        categorical_features: Any = (),
+        random_state: Any = None,
+        n_threads: int | None = None,
+        dtype: str = "float32",
+    ):
+        # scikit-learn's convention wants each parameter spelled out and only stored.
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.n_members = n_members
+        self.learning_rate_init = learning_rate_init
+        self.weight_decay = weight_decay
+        self.dropout = dropout
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.n_iter_no_change = n_iter_no_change
+        self.numbers = numbers
+        self.categorical_features = categorical_features
+        self.random_state = random_state
+        self.n_threads = n_threads
+        self.dtype = dtype
+
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Learn from a table: a DataFrame, or an array of numbers or objects.
 
@@ -325,40 +359,6 @@ class TabularClassifier(ClassifierMixin, _Tabular):  # type: ignore[misc]
     array(['stop', 'go'], dtype='<U4')
     """
 
-    def __init__(
-        self,
-        hidden_layer_sizes: Any = (128, 64),
-        activation: str = "relu",
-        *,
-        n_members: int = 5,
-        learning_rate_init: float = 0.002,
-        weight_decay: float = 0.02,
-        dropout: float = 0.1,
-        batch_size: int = 128,
-        max_iter: int = 300,
-        n_iter_no_change: int = 24,
-        numbers: str = "robust",
-        categorical_features: Any = (),
-        random_state: Any = None,
-        n_threads: int | None = None,
-        dtype: str = "float32",
-    ):
-        # scikit-learn's convention wants each parameter spelled out and only stored.
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.n_members = n_members
-        self.learning_rate_init = learning_rate_init
-        self.weight_decay = weight_decay
-        self.dropout = dropout
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.n_iter_no_change = n_iter_no_change
-        self.numbers = numbers
-        self.categorical_features = categorical_features
-        self.random_state = random_state
-        self.n_threads = n_threads
-        self.dtype = dtype
-
     def _targets(self, y: Any, rows: int) -> Array:
         y = column_or_1d(y, warn=True)
         if len(y) != rows:
@@ -404,40 +404,6 @@ class TabularRegressor(RegressorMixin, _Tabular):  # type: ignore[misc]
     >>> bool(model.predict([["up", 10.0]])[0] > 5 > -5 > model.predict([["down", 10.0]])[0])
     True
     """
-
-    def __init__(
-        self,
-        hidden_layer_sizes: Any = (128, 64),
-        activation: str = "relu",
-        *,
-        n_members: int = 5,
-        learning_rate_init: float = 0.002,
-        weight_decay: float = 0.02,
-        dropout: float = 0.1,
-        batch_size: int = 128,
-        max_iter: int = 300,
-        n_iter_no_change: int = 24,
-        numbers: str = "robust",
-        categorical_features: Any = (),
-        random_state: Any = None,
-        n_threads: int | None = None,
-        dtype: str = "float32",
-    ):
-        # As above.
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.n_members = n_members
-        self.learning_rate_init = learning_rate_init
-        self.weight_decay = weight_decay
-        self.dropout = dropout
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.n_iter_no_change = n_iter_no_change
-        self.numbers = numbers
-        self.categorical_features = categorical_features
-        self.random_state = random_state
-        self.n_threads = n_threads
-        self.dtype = dtype
 
     def _targets(self, y: Any, rows: int) -> Array:
         if y is None:
