@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.data.checks import is_whole
 from chainrule.errors import SettingError
 from chainrule.interfaces.keras.config import DTYPES, Configured, auto_name, floatx, no_argument, refuse
 from chainrule.messages import say
@@ -310,7 +311,7 @@ def _given_shape(kind: type[Layer], kwargs: Mapping[str, Any]) -> tuple[int, ...
 def shape_of(shape: Any, what: str) -> tuple[int, ...]:
     """A shape without the sample axis. Raises: SettingError for sizes that are not known numbers."""
     sizes = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
-    if not all(isinstance(s, int | np.integer) and not isinstance(s, bool) and s >= 1 for s in sizes):
+    if not all(is_whole(s) and s >= 1 for s in sizes):
         raise SettingError(say("keras.bad_shape", layer=what, came=shape))
     return tuple(int(s) for s in sizes)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
+from chainrule.data.checks import is_whole
 from chainrule.errors import SettingError
 from chainrule.interfaces.keras import activations
 from chainrule.interfaces.keras.config import documented
@@ -53,7 +52,7 @@ class RowLayer(Layer):
 
 
 def whole_number(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+    if not is_whole(value) or value < 1:
         raise SettingError(say("training.whole_number", name=name, came=value, low=1, high="∞"))
     return int(value)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from chainrule.data.checks import is_whole
 from chainrule.errors import SettingError
 from chainrule.formula.evaluate import Array
 from chainrule.interfaces.pictures.graph import Graph, Layer, network_graph
@@ -75,7 +76,7 @@ def static_look(network: Network, graph: Graph, arrays: Mapping[str, Array], sam
 
 def check_sample(sample: int, rows: int) -> None:
     """Raises: SettingError for a sample that is not there."""
-    if isinstance(sample, bool) or not isinstance(sample, int | np.integer) or not 0 <= sample < rows:
+    if not is_whole(sample) or not 0 <= sample < rows:
         raise SettingError(say("pictures.no_sample", came=sample, last=rows - 1))
 
 

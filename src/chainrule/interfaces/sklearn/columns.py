@@ -19,6 +19,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder, QuantileTransformer, RobustScaler, StandardScaler
 
+from chainrule.data.checks import is_whole
 from chainrule.data.sparse import is_sparse
 from chainrule.data.tables import DAY as DAY_TEXT
 from chainrule.data.tables import Column, Parsed
@@ -175,7 +176,7 @@ def categorical_columns(asked: Any, names: Sequence[Any]) -> set[int]:
     for w in wanted:
         if w in names:
             places.add(names.index(w))
-        elif isinstance(w, int | np.integer) and not isinstance(w, bool) and 0 <= w < len(names):
+        elif is_whole(w) and 0 <= w < len(names):
             places.add(int(w))
         else:
             raise SettingError(say("sklearn.no_such_column", came=w, known=", ".join(map(str, names))[:200]))
