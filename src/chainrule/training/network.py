@@ -100,6 +100,7 @@ class Network:
         self.seed = int(seed)
         self.hyper: dict[str, float] = {name: float(value) for name, value in system.hyper.items()}
         self._sizes = Sizes(system)
+        self._sizes_found = -1  # how many were known when none was missing
         for index, size in (sizes or {}).items():
             self._sizes.learn(index, size, say("training.from_sizes"))
         self.notes: dict[str, object] = {}  # what an interface keeps in the model file: JSON, not looked at here
@@ -171,7 +172,10 @@ class Network:
     def _start(self) -> None:
         """Draw the parameters and declared states that have no values yet."""
         self._catch_up()
-        known = self._sizes.require()
+        known = self._sizes.known
+        if len(known) != self._sizes_found:  # sizes are only ever added; a short training asks a dozen times
+            self._sizes.require()
+            self._sizes_found = len(known)
         if any(t.name not in self._kept for t in self.system.of_role("parameter", "state")):
             self._kept = initial_values(self.system, known, self.seed, self.dtype, self._kept) | self._kept
             self._changes += 1
