@@ -1,0 +1,32 @@
+"""Budgets of memory: "512MB", "1.5 GB", 2**30."""
+
+from __future__ import annotations
+
+import re
+
+from chainrule.data.checks import is_whole
+from chainrule.errors import SettingError
+from chainrule.messages import say
+
+DEFAULT_MEMORY = 2**30
+LEAST_MEMORY = 2**20
+UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+WRITTEN = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?i?b?)\s*", re.IGNORECASE)
+
+
+def memory_bytes(given: str | int) -> int:
+    """How many bytes a budget is. Raises: SettingError for what is none, or less than a megabyte.
+
+    >>> memory_bytes("1.5GB"), memory_bytes("512 MiB"), memory_bytes("2g")
+    (1500000000, 536870912, 2000000000)
+    """
+    found: int | None = None
+    if is_whole(given):
+        found = int(given)
+    elif isinstance(given, str) and (match := WRITTEN.fullmatch(given)):
+        unit = match[2].lower()
+        unit = unit + "b" if unit and not unit.endswith("b") else unit
+        found = int(float(match[1]) * UNITS[unit]) if unit in UNITS else None
+    if found is None or found < LEAST_MEMORY:
+        raise SettingError(say("sources.memory", came=repr(given)))
+    return found

@@ -1,0 +1,93 @@
+"""What a Source is: rows that are read while a network trains on them, within a stated budget of memory.
+
+A training asks for an epoch's rows in the order that its seed and the epoch's number fix, and may ask for them again
+from any row on: that is what a resumed training does.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainrule.data.memory import DEFAULT_MEMORY
+
+Array = np.ndarray[Any, Any]
+Block = dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One quantity that each row has: its shape, without the axis of the rows, and its dtype."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def bytes(self) -> int:
+        """Of one row."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which order an epoch has: that of epoch number `epoch`, from 0, by this seed."""
+
+    seed: int
+    epoch: int
+
+
+class Source(ABC):
+    """Rows that are read while a network trains on them.
+
+    `fields` are what each row has, by name; `rows` how many there are, None where only the end of an epoch tells.
+    `memory` is how many bytes it may hold at a time, buffers and blocks that wait together. Where `own_batches`, each
+    block is a batch as it came, and a training takes it as one step.
+    """
+
+    name: str = "data"  # for messages: a path, mostly
+    fields: Mapping[str, Field]
+    rows: int | None = None
+    memory: int = DEFAULT_MEMORY
+    own_batches: bool = False
+
+    @abstractmethod
+    def blocks(self, order: Order | None, skip: int = 0) -> Iterator[Block]:
+        """An epoch's rows in this order (None: as they lie there), in blocks of any length, without the first `skip`.
+
+        The same order gives the same rows, whatever the memory and however often it is asked; blocks may be cut in
+        other places. Numbers are finite: a source looks at what it reads.
+        Raises: DataError and FileError, one line with file, row and column.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """What tells these data from others: equal for equal rows, wherever they lie. Raises: FileError."""
+
+    def cannot_replay(self) -> str | None:
+        """Why an epoch's rows cannot be had again, in the user's language; None where they can."""
+        return None
+
+    def head(self, rows: int) -> Block:
+        """The first rows as they lie there, at most so many: what shapes, kinds of targets and zeros are seen from."""
+        parts: list[Block] = []
+        found = 0
+        blocks = self.blocks(None)
+        for block in blocks:
+            parts.append(block)
+            found += len(next(iter(block.values())))
+            if found >= rows:
+                break
+        close = getattr(blocks, "close", None)
+        if close is not None:
+            close()
+        return {name: np.concatenate([part[name] for part in parts])[:rows] for name in self.fields}
+
+    @property
+    def row_bytes(self) -> int:
+        """Of all fields of a row."""
+        return max(1, sum(field.bytes for field in self.fields.values()))
