@@ -10,7 +10,9 @@ ChainruleError
 ├── SettingError            an option: unknown optimizer, batch size zero (also a ValueError)
 ├── Diverged                training left the finite numbers; names epoch, step and equation
 ├── FileError               a file that cannot be read or written (also an OSError)
-│   └── ModelFileError      a model file that is damaged, too large, or not one
+│   ├── ModelFileError      a model file that is damaged, too large, or not one
+│   ├── CheckpointError     no checkpoint of a training that is whole
+│   └── RunLocked           another training writes to this folder
 └── CompileError            the compiled step could not be built
 
 ChainruleWarning            wrong use that still runs: filter it with `warnings` (also a UserWarning)
@@ -104,6 +106,14 @@ class FileError(ChainruleError, OSError):
 
 class ModelFileError(FileError):
     """A model file that is damaged, too large, or not one."""
+
+
+class CheckpointError(FileError):
+    """No checkpoint of a training that is whole."""
+
+
+class RunLocked(FileError):
+    """Another training writes to this folder."""
 
 
 class CompileError(ChainruleError, RuntimeError):
