@@ -14,6 +14,7 @@ import click
 import numpy as np
 
 from chainrule.data.columns import Layout
+from chainrule.data.memory import DEFAULT_MEMORY
 from chainrule.data.tables import Table, read_table
 from chainrule.errors import DataError, SettingError
 from chainrule.interfaces.tabular import arrays_from, targets_from
@@ -29,11 +30,12 @@ ROWS_AT_ONCE = 65_536  # answers are written in pieces, so that a long table nee
 
 @dataclass(frozen=True)
 class Reading:
-    """How other tables are read: --header, --encoding, and what an unknown category is."""
+    """How other tables are read: --header, --encoding, what an unknown category is, and the budget in bytes."""
 
     header: str | None = None
     encoding: str | None = None
     unknown: str = "other"
+    memory: int = DEFAULT_MEMORY
 
     def table(self, path: Path, layout: Layout) -> Table:
         """Raises: FileError, DataError, SettingError."""

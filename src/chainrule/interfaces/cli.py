@@ -161,7 +161,11 @@ def _table_options() -> list[click.Parameter]:
 
 
 def _reading_options() -> list[click.Parameter]:
-    return [option("--header", one_of(("yes", "no")), "yes|no"), option("--encoding", metavar="cp949")]
+    return [option("--header", one_of(("yes", "no")), "yes|no"), option("--encoding", metavar="cp949"), _memory()]
+
+
+def _memory() -> click.Option:
+    return option("--memory", metavar="1GB")
 
 
 def _predict() -> Command:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chainrule.data.columns import KINDS
+from chainrule.data.memory import DEFAULT_MEMORY, memory_bytes
 from chainrule.errors import SettingError
 from chainrule.interfaces.bilingual import no_such
 from chainrule.messages import say
@@ -53,6 +54,7 @@ class TrainOptions:
     test: Path | None = None
     header: str | None = None
     encoding: str | None = None
+    memory: str | None = None
     out: Path | None = None
     as_json: bool = False
     engine: str = "native"
@@ -62,6 +64,11 @@ class TrainOptions:
 def given_names(text: str | None) -> tuple[str, ...] | None:
     """ "age, fare" → ("age", "fare")."""
     return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def given_memory(text: str | None) -> int:
+    """--memory in bytes, 1 GiB where it is not given. Raises: SettingError."""
+    return DEFAULT_MEMORY if text is None else memory_bytes(text)
 
 
 def given_kinds(text: str | None) -> tuple[tuple[str, str], ...]:

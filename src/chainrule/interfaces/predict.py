@@ -27,7 +27,7 @@ from chainrule.interfaces.answers import (
     write_answers,
 )
 from chainrule.interfaces.datasets import arrays_for, find
-from chainrule.interfaces.options import given_names
+from chainrule.interfaces.options import given_memory, given_names
 from chainrule.interfaces.tabular import layout_of
 from chainrule.messages import say
 from chainrule.training.network import Network, load
@@ -61,15 +61,17 @@ def predict(
     unknown: str = "other",
     header: str | None = None,
     encoding: str | None = None,
+    memory: str | None = None,
 ) -> int:
     """Print what the network makes of some rows; the exit code."""
+    budget = given_memory(memory)
     network = load(model)
     if files and data is not None:
         raise SettingError(say("interfaces.data_or_files"))
     if (layout := layout_of(network, model)) is not None:
         if picture is not None:
             raise SettingError(say("tables.no_picture"))
-        reading = Reading(header, encoding, unknown)
+        reading = Reading(header, encoding, unknown, budget)
         return predict_tables(network, layout, table_files(files), index, reading, Answers(as_json, out))
     rows = _from_files(files, index) if files else _from_data(data or "mnist", split, index)
     outputs = _outputs(network, rows)
@@ -96,14 +98,17 @@ def evaluate(
     unknown: str = "other",
     header: str | None = None,
     encoding: str | None = None,
+    memory: str | None = None,
 ) -> int:
     """Print the loss and the accuracy over a whole data set, or over the rows of a table; the exit code."""
+    budget = given_memory(memory)
     network = load(model)
     if files and data is not None:
         raise SettingError(say("interfaces.data_or_files"))
     names = given_names(metrics)
     if (layout := layout_of(network, model)) is not None:
-        return evaluate_table(network, layout, table_files(files), names, Reading(header, encoding, unknown), as_json)
+        reading = Reading(header, encoding, unknown, budget)
+        return evaluate_table(network, layout, table_files(files), names, reading, as_json)
     if files:
         raise SettingError(say("tables.not_of_tables", path=files[0]))
     name = data or "mnist"
