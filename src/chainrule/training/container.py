@@ -174,7 +174,7 @@ def open_container(path: Path, kind: Kind) -> Container:
 
 def bad(path: Path, kind: Kind, key: str, **values: object) -> FileError:
     """The error of this kind of file: `say("hostile.<key>", path=…)`."""
-    return kind.error(say(f"hostile.{key}", path=path, what=say(f"hostile.{kind.name}"), **values))
+    return kind.error(say(f"hostile.{key}", path=plain(str(path), 1000), what=say(f"hostile.{kind.name}"), **values))
 
 
 def plain(text: str, most: int = 100) -> str:
@@ -243,7 +243,7 @@ def _check_names(path: Path, kind: Kind, texts: Mapping[str, object]) -> None:
 
 
 def _entries(path: Path, kind: Kind, header: Mapping[str, Any], room: int) -> dict[str, Entry]:
-    """The arrays, which must fill the data from the first byte to the last, each with the bytes that its shape needs."""
+    """The arrays, which must fill the data from the first byte to the last, each with what its shape needs."""
     if len(header) > kind.max_arrays:
         raise bad(path, kind, "too_many_arrays", came=len(header), limit=kind.max_arrays)
     entries = {}

@@ -1,161 +1,143 @@
 """The model file: formulas as text, numbers as safetensors; never code.
 
-Metadata (all strings): format "chainrule", version "1", formulas, dtype, seed, sizes, hyper and notes as JSON. One
-tensor per parameter and per state that the formulas declare (a moving average), in the shape of the formula. Notes are
-what an interface keeps beside the formulas, such as the names of a table's columns: data for it to check, never code.
-Everything is checked before a number is read: the header's length, the formulas (they must parse), the names, the
-dtypes, and each shape against the sizes.
+Metadata (all texts, a closed list): formulas, dtype, seed, sizes and hyper as JSON, and notes as JSON. One array per
+parameter and per state that the formulas declare (a moving average), in the shape of the formula. Notes are what an
+interface keeps beside the formulas, such as the names of a table's columns: data for it to check, never code.
+
+container.py checks the file (checksums, limits, entries against actual bytes); here its content is checked before a
+number is read: the formulas must parse, the sizes be of their indices, and every array that they declare be there in
+its dtype and shape. So a file can have nothing drawn, and nothing allocated that it does not hold.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import struct
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
-
 from chainrule.errors import ChainruleError, ModelFileError
-from chainrule.formula.evaluate import Array
+from chainrule.formula.expressions import MAX_SIZE
 from chainrule.formula.parse import parse_system
 from chainrule.messages import say
+from chainrule.training.container import Container, Kind, bad, open_container, pack, plain
 from chainrule.training.files import write_bytes
+from chainrule.training.strict_json import Limits, numbers_by_name, read_json
 from chainrule.training.vocabulary import vocabulary
 
 if TYPE_CHECKING:
     from chainrule.training.network import Network
 
-FORMAT, VERSION = "chainrule", "1"
-MAX_HEADER_BYTES = 4_000_000  # formulas of 200,000 characters, escaped, and 10,000 tensor entries fit
-MAX_FILE_BYTES = 64 * 2**30
+MODEL = Kind("model", "2", required=("formulas", "dtype", "seed", "sizes", "hyper"), optional=("notes",))
 DTYPES = {"float32": "F32", "float64": "F64"}
+SEED = re.compile("[0-9]{1,20}")
+MAX_NUMBERS = 10_000  # in sizes and in hyper
+NOTES = Limits(characters=2_000_000, values=300_000, depth=32)  # a table of 1,000 columns with words; 10,000 layers
 
 
 def save(network: Network, path: Path) -> None:
     """Write the model file. Raises: FileError; ShapeError while sizes are unknown."""
-    tensors = {t.name: network.kept[t.name].copy(order="C") for t in network.system.of_role("parameter", "state")}
-    metadata = {
-        "format": FORMAT,
-        "version": VERSION,
+    write_bytes(path, pack(MODEL, kept_arrays(network), described(network)))
+
+
+def kept_arrays(network: Network) -> dict[str, Any]:
+    """What the file holds of a network: its parameters and declared states."""
+    return {t.name: network.kept[t.name] for t in network.system.of_role("parameter", "state")}
+
+
+def described(network: Network) -> dict[str, str]:
+    """The texts beside them. Raises: ModelFileError for notes or hyper-parameters that no file holds."""
+    texts = {
         "formulas": network.formulas,
         "dtype": network.dtype,
         "seed": str(network.seed),
         "sizes": json.dumps(network.sizes),
         "hyper": json.dumps(network.hyper),
-        **({"notes": json.dumps(network.notes, ensure_ascii=False)} if network.notes else {}),
     }
-    write_bytes(path, save_tensors(tensors, metadata))
+    if network.notes:
+        texts["notes"] = json.dumps(network.notes, ensure_ascii=False)
+    _check_own("hyper", texts["hyper"], _hyper)
+    _check_own("notes", texts.get("notes", "{}"), _notes)
+    return texts
+
+
+def _check_own(what: str, text: str, read: Callable[[str], object]) -> None:
+    """So that no file is written that could not be read."""
+    try:
+        read(text)
+    except ValueError as error:
+        raise ModelFileError(say("hostile.cannot_keep", what=what, reason=error)) from None
 
 
 def load(path: Path) -> Network:
     """Read a model file. Raises: ModelFileError, one line, for anything that is not as it should be."""
-    from chainrule.training.network import Network
-
-    content = _read(path)
-    header = _header(path, content)
-    metadata = header.pop("__metadata__", None)
-    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
-        raise _bad(path, "not_a_model")
-    if metadata.get("version") != VERSION:
-        raise _bad(path, "model_version", came=metadata.get("version"), wanted=VERSION)
-    try:
-        system = parse_system(str(metadata["formulas"]), vocabulary())
-        sizes = _numbers(metadata["sizes"], int)
-        hyper = _numbers(metadata["hyper"], float)
-        notes = _notes(metadata.get("notes", "{}"))
-        network = Network(system, dtype=metadata["dtype"], sizes=sizes, seed=int(metadata["seed"]))
-    except ChainruleError as error:
-        raise _bad(path, "model_formulas", reason=str(error).splitlines()[0]) from None
-    except (KeyError, ValueError, TypeError, RecursionError):
-        raise _bad(path, "model_damaged") from None
-    network.hyper.update(hyper)
-    network.notes = notes
-    _check_entries(path, network, header)
-    try:
-        arrays = load_tensors(content)
-    except (SafetensorError, ValueError, KeyError):
-        raise _bad(path, "model_damaged") from None
-    _check_finite(path, arrays)
-    network.keep({name: array.astype(network.dtype, copy=True) for name, array in arrays.items()})
+    container = open_container(path, MODEL)
+    network = _network(path, container)
+    _check_entries(path, network, container)
+    network.keep(container.arrays())
     return network
 
 
-def _bad(path: Path, key: str, **values: object) -> ModelFileError:
-    return ModelFileError(say(f"training.{key}", path=path, **values))
+def _network(path: Path, container: Container) -> Network:
+    """The network that the texts describe, without weights."""
+    from chainrule.training.network import Network
 
-
-def _read(path: Path) -> bytes:
+    texts = container.metadata
     try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise _bad(path, "model_too_large", came=size, limit=MAX_FILE_BYTES)
-        return path.read_bytes()
-    except OSError as error:
-        if isinstance(error, ModelFileError):
-            raise
-        raise ModelFileError(say("training.cannot_read", path=path, reason=error.strerror or error)) from None
+        system = parse_system(texts["formulas"], vocabulary())
+        network = Network(system, dtype=texts["dtype"], sizes=_sizes(texts["sizes"]), seed=_seed(texts["seed"]))
+        network.hyper.update(_hyper(texts["hyper"]))
+        network.notes = _notes(texts.get("notes", "{}"))
+    except ChainruleError as error:
+        raise _unfit(path, error) from None
+    except ValueError:
+        raise bad(path, MODEL, "damaged") from None
+    return network
 
 
-def _header(path: Path, content: bytes) -> dict[str, Any]:
-    if len(content) < 8:
-        raise _bad(path, "not_a_model")
-    (length,) = struct.unpack("<Q", content[:8])
-    if length > min(MAX_HEADER_BYTES, len(content) - 8):
-        raise _bad(path, "not_a_model")
-    try:
-        header = json.loads(content[8 : 8 + length], object_pairs_hook=_unique)
-    except (ValueError, RecursionError):
-        raise _bad(path, "model_damaged") from None
-    if not isinstance(header, dict):
-        raise _bad(path, "model_damaged")
-    return header
+def _unfit(path: Path, error: ChainruleError) -> ModelFileError:
+    return ModelFileError(say("training.model_formulas", path=path, reason=plain(str(error).splitlines()[0], 300)))
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({name for name, _ in pairs}) != len(pairs):
-        raise ValueError("a name occurs twice")
-    return dict(pairs)
+def _seed(text: str) -> int:
+    if not SEED.fullmatch(text):
+        raise ValueError("seed")
+    return int(text)
 
 
-def _numbers(text: str, kind: type) -> dict[str, Any]:
-    values = json.loads(text)
-    if not isinstance(values, dict) or not all(
-        isinstance(v, int | float) and not isinstance(v, bool) for v in values.values()
-    ):
-        raise ValueError("numbers by name expected")
-    return {name: kind(value) for name, value in values.items()}
+def _sizes(text: str) -> dict[str, int]:
+    values = numbers_by_name(read_json(text))
+    if len(values) > MAX_NUMBERS or not all(type(v) is int and 1 <= v <= MAX_SIZE for v in values.values()):
+        raise ValueError("sizes")
+    return {name: int(value) for name, value in values.items()}
+
+
+def _hyper(text: str) -> dict[str, float]:
+    values = numbers_by_name(read_json(text))
+    if len(values) > MAX_NUMBERS or not all(name.isidentifier() for name in values):
+        raise ValueError("hyper")
+    return {name: float(value) for name, value in values.items()}
 
 
 def _notes(text: str) -> dict[str, object]:
-    notes = json.loads(text, object_pairs_hook=_unique)
+    notes = read_json(text, NOTES)
     if not isinstance(notes, dict):
-        raise ValueError("notes by name expected")
+        raise ValueError("notes")
     return notes
 
 
-def _check_entries(path: Path, network: Network, header: dict[str, Any]) -> None:
+def _check_entries(path: Path, network: Network, container: Container) -> None:
     """Names, dtypes and shapes against the formulas, before any array is made."""
     try:
         sizes = network._sizes.require()
     except ChainruleError as error:
-        raise _bad(path, "model_formulas", reason=str(error).splitlines()[0]) from None
-    wanted = {t.name: [sizes[i] for i in t.indices] for t in network.system.of_role("parameter", "state")}
-    needed = {p.name for p in network.system.parameters}  # a state that is not there begins as the formulas say
-    if not needed <= set(header) <= set(wanted):
-        raise _bad(path, "model_tensors", came=", ".join(sorted(header))[:200] or "–", wanted=", ".join(wanted) or "–")
-    for name, entry in header.items():
-        shape = wanted[name]
-        fits = isinstance(entry, dict) and entry.get("dtype") == DTYPES[network.dtype] and entry.get("shape") == shape
-        if not fits or math.prod(shape) * np.dtype(network.dtype).itemsize > MAX_FILE_BYTES:
-            raise _bad(path, "model_shape", name=name, wanted=shape)
-
-
-def _check_finite(path: Path, arrays: dict[str, Array]) -> None:
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise _bad(path, "model_not_finite", name=name)
+        raise _unfit(path, error) from None
+    entries = container.entries
+    wanted = {t.name: tuple(sizes[i] for i in t.indices) for t in network.system.of_role("parameter", "state")}
+    if entries.keys() != wanted.keys():
+        came = plain(", ".join(sorted(entries)), 200) or "–"
+        raise ModelFileError(say("training.model_tensors", path=path, came=came, wanted=", ".join(wanted) or "–"))
+    for name, entry in entries.items():
+        if entry.dtype != DTYPES[network.dtype] or entry.shape != wanted[name]:
+            raise ModelFileError(say("training.model_shape", path=path, name=name, wanted=list(wanted[name])))
