@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chainrule.data.columns import DATE_PARTS, Layout, Wishes, find_column, find_layout, part_of_date, target_of
+from chainrule.data.columns import DATE_PARTS, Layout, part_of_date
+from chainrule.data.finding import Wishes, find_column, find_layout, target_of
 from chainrule.data.splits import split_rows
 from chainrule.data.tables import Table, read_table
 from chainrule.errors import ChainruleError, DataError, FileError, SettingError

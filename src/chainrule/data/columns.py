@@ -12,30 +12,19 @@ scaling of the numbers is not done here but by the formulas.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from difflib import get_close_matches
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from chainrule.data.tables import Array, Column, Parsed, Table
-from chainrule.errors import DataError, SettingError
+from chainrule.errors import DataError
 from chainrule.messages import say
 
 KINDS = ("number", "category", "date", "out")
 DATE_PARTS = ("day", "month", "weekday", "hour")
 TASKS = ("classification", "regression")
-MOSTLY = 0.9  # a column with so many numbers among its values is one of numbers, with mistakes in it
-FEW_CLASSES = 20  # a target of so many different whole numbers at most is one of classes
-ROWS_A_CLASS = 5  # and with so many rows each, on average
-MAX_WORDS = 1000  # of a category; rarer ones become "another"
-ENOUGH_ROWS = 20  # with fewer, different values in all rows say nothing
 UNKNOWN = ("other", "error")
-DATE_LIKE = re.compile(
-    r"[0-9]{1,2}([/.-])[0-9]{1,2}\1[0-9]{2,4}.*|[A-Za-z]{3,9}\.? [0-9]{1,2},? [0-9]{4}.*|"
-    r"[0-9]{1,2}\.?[ -][A-Za-z]{3,9}\.?[ -][0-9]{2,4}.*|[0-9]{4}([-/.])[0-9]{1,2}\2[0-9]{1,2}.*"
-)
 
 
 @dataclass(frozen=True)
@@ -129,7 +118,7 @@ class Layout:
     def check(self, table: Table) -> None:
         """Raises: DataError for the first column that is needed and not there."""
         for feature in self.features:
-            _column(table, feature.column)
+            column_of(table, feature.column)
 
     def encode(self, table: Table, *, unknown: str = "other") -> Encoded:
         """The features of every row. Raises: DataError for a missing column, a wrong value, an unknown category."""
@@ -146,7 +135,7 @@ class Layout:
         return Encoded(values, codes)
 
     def _codes(self, table: Table, feature: Feature, unknown: str) -> Array:
-        column = _column(table, feature.column)
+        column = column_of(table, feature.column)
         places = {word: place for place, word in enumerate(feature.words)}
         other = len(feature.words)
         absent = places.get("", other)  # "" stands for a missing value, where training saw one
@@ -158,7 +147,7 @@ class Layout:
                 say(
                     "tables.unknown_category",
                     path=table.source,
-                    row=row + 1,
+                    row=table.first + row + 1,
                     name=feature.column,
                     came=column.shown(row),
                     known=known,
@@ -168,9 +157,9 @@ class Layout:
 
     def targets(self, table: Table) -> tuple[Array, Array]:
         """(values, known): class numbers or numbers, and which rows have one. Raises: DataError."""
-        column = _column(table, self.target.column)
+        column = column_of(table, self.target.column)
         if self.target.task == "regression":
-            values = _checked(table, column, column.numbers, "number")
+            values = checked(table, column, column.numbers, "number")
             return values, ~np.isnan(values)
         places = {word: place for place, word in enumerate(self.target.words)}
         moved = np.array([places.get(word, -2) for word in column.words] + [-1], dtype=np.int64)
@@ -182,7 +171,7 @@ class Layout:
                 say(
                     "tables.unknown_class",
                     path=table.source,
-                    row=row + 1,
+                    row=table.first + row + 1,
                     name=column.name,
                     came=column.shown(row),
                     known=known,
@@ -198,7 +187,7 @@ class Layout:
     def filled(self, table: Table) -> list[str]:
         """The columns where values are missing that were all there in training."""
         whole = {f.column for f in self.features if not f.marked and "" not in f.words and f.kind not in DATE_PARTS[1:]}
-        return [name for name in table.names if name in whole and _column(table, name).missing.any()]
+        return [name for name in table.names if name in whole and column_of(table, name).missing.any()]
 
     # to and from the model file
 
@@ -248,31 +237,30 @@ def _finite(numbers: Mapping[str, float]) -> dict[str, float]:
 # --- one column -------------------------------------------------------------------------------------------------------
 
 
-def _column(table: Table, name: str) -> Column:
+def column_of(table: Table, name: str) -> Column:
     column = table.find(name)
     if column is None:
         raise DataError(say("tables.no_column", path=table.source, name=name, known=", ".join(table.names)))
     return column
 
 
-def _checked(table: Table, column: Column, parsed: Parsed, kind: str) -> Array:
+def checked(table: Table, column: Column, parsed: Parsed, kind: str) -> Array:
     """The values. Raises: DataError for the first row that has none of its kind."""
     if len(parsed.wrong):
-        row = int(parsed.wrong[0])
+        wrong = int(parsed.wrong[0])
+        row = table.first + wrong + 1
         raise DataError(
-            say("tables.not_a_date", path=table.source, row=row + 1, name=column.name, came=column.shown(row))
-            if kind == "date"
-            else say("tables.not_a_number", path=table.source, row=row + 1, name=column.name, came=column.shown(row))
+            say(f"tables.not_a_{kind}", path=table.source, row=row, name=column.name, came=column.shown(wrong))
         )
     return parsed.values
 
 
 def _part(table: Table, feature: Feature) -> Array:
     """A feature's values in every row, NaN where they are missing."""
-    column = _column(table, feature.column)
+    column = column_of(table, feature.column)
     if feature.kind == "number":
-        return _checked(table, column, column.numbers, "number")
-    return part_of_date(_checked(table, column, column.days, "date"), feature.kind)
+        return checked(table, column, column.numbers, "number")
+    return part_of_date(checked(table, column, column.days, "date"), feature.kind)
 
 
 def part_of_date(days: Array, part: str) -> Array:
@@ -292,188 +280,3 @@ def part_of_date(days: Array, part: str) -> Array:
     else:
         values = whole.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64) % 12 + 1
     return np.where(known, values, np.nan)
-
-
-# --- finding a layout -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What the user said of the columns: the target, the only features, kinds by name, the task, the scale."""
-
-    target: str | None = None
-    features: tuple[str, ...] | None = None
-    kinds: tuple[tuple[str, str], ...] = ()
-    task: str | None = None
-    scale: str = "standard"
-
-
-def find_column(table: Table, asked: str) -> str:
-    """The column of that name, else of that number (from 1; -1 is the last). Raises: DataError."""
-    if table.find(asked) is not None:
-        return asked
-    try:
-        number = int(asked)
-    except ValueError:
-        number = 0
-    if 1 <= number <= len(table.columns):
-        return table.names[number - 1]
-    if -len(table.columns) <= number <= -1:
-        return table.names[number]
-    close = get_close_matches(asked, table.names, n=1)
-    near = " " + say("formula.did_you_mean", name=close[0]) if close else ""
-    known = ", ".join(table.names)
-    raise DataError(say("tables.no_such_column", path=table.source, name=asked, known=known, near=near))
-
-
-def target_of(table: Table, wishes: Wishes) -> Target:
-    """The target's column and task, and its classes. Raises: DataError."""
-    column = _column(table, table.names[-1] if wishes.target is None else find_column(table, wishes.target))
-    if column.missing.all():
-        raise DataError(say("tables.target_empty", path=table.source, name=column.name))
-    task = wishes.task or _task(column)
-    if task == "regression":
-        if len(wrong := column.numbers.wrong):
-            came, row = column.shown(wrong[0]), int(wrong[0]) + 1
-            raise DataError(say("tables.target_no_number", path=table.source, row=row, name=column.name, came=came))
-        values = column.numbers.values
-        spread = float(np.nanstd(values))
-        if spread == 0:
-            raise DataError(say("tables.target_constant", path=table.source, name=column.name))
-        return Target(column.name, task)
-    present = np.unique(column.codes[column.codes >= 0])
-    words = [column.words[code] for code in present]
-    if len(words) < 2:
-        raise DataError(say("tables.target_constant", path=table.source, name=column.name))
-    if len(words) > MAX_WORDS or (table.rows >= ENOUGH_ROWS and 2 * len(words) > table.rows):
-        known = ", ".join(table.names)[:200]
-        raise DataError(
-            say("tables.too_many_classes", path=table.source, name=column.name, came=len(words), known=known)
-        )
-    return Target(column.name, task, tuple(_in_order(words)))
-
-
-def _task(column: Column) -> str:
-    """Classes where the target is text, or a few whole numbers."""
-    parsed = column.numbers
-    if len(parsed.wrong):
-        return "classification"
-    values = np.unique(parsed.values[~np.isnan(parsed.values)])
-    whole = bool((values == np.floor(values)).all())
-    few = len(values) == 2 or (len(values) <= FEW_CLASSES and len(parsed.values) >= ROWS_A_CLASS * len(values))
-    return "classification" if whole and few else "regression"
-
-
-def _in_order(words: Sequence[str]) -> list[str]:
-    """By size where all are numbers, else by the alphabet."""
-    try:
-        return sorted(words, key=float)
-    except ValueError:
-        return sorted(words)
-
-
-def find_layout(table: Table, target: Target, rows: Array, wishes: Wishes) -> Layout:
-    """The features of a table, as the training rows have them. Raises: DataError, SettingError."""
-    asked = {find_column(table, name): kind for name, kind in wishes.kinds}
-    only = None if wishes.features is None else {find_column(table, name) for name in wishes.features}
-    if only is not None and target.column in only:
-        raise SettingError(say("tables.target_is_feature", name=target.column))
-    features: list[Feature] = []
-    left_out: list[LeftOut] = []
-    for column in table.columns:
-        if column.name == target.column:
-            continue
-        if only is not None and column.name not in only:
-            left_out.append(LeftOut(column.name, "asked"))
-            continue
-        found = _features(table, column, rows, asked.get(column.name), wishes.scale)
-        if isinstance(found, LeftOut):
-            left_out.append(found)
-        else:
-            features += found
-    if not features:
-        raise DataError(say("tables.no_features", path=table.source, target=target.column))
-    if target.task == "regression":
-        values = _column(table, target.column).numbers.values[rows]
-        target = replace(
-            target, centre=_round(float(np.nanmean(values))), spread=_round(float(np.nanstd(values))) or 1.0
-        )
-    return Layout(tuple(features), target, tuple(left_out), table.named, tuple(table.decimals.items()))
-
-
-def looks_like_dates(layout: Layout, table: Table) -> list[str]:
-    """Columns that are no dates here and yet look so: 3/4/2024, 4 March 2024, which may be several days."""
-    taken = [f.column for f in layout.categories] + [c.column for c in layout.left_out if c.reason == "own_value"]
-    columns = [_column(table, name) for name in dict.fromkeys(taken)]
-    return [c.name for c in columns if c.words and sum(map(bool, map(DATE_LIKE.fullmatch, c.words))) > len(c.words) / 2]
-
-
-def _features(table: Table, column: Column, rows: Array, asked: str | None, scale: str) -> list[Feature] | LeftOut:
-    if asked == "out":
-        return LeftOut(column.name, "asked")
-    kind = asked or _kind(table, column)
-    codes = column.codes[rows] if kind == "category" else None
-    if codes is not None:
-        return _category(column, codes, kept=asked is not None)
-    if kind == "number":
-        values = _checked(table, column, column.numbers, kind)[rows]
-        if asked is None and _counts_rows(column.numbers.values):
-            return LeftOut(column.name, "row_number")
-        feature = _number(column.name, kind, values, scale)
-        return LeftOut(column.name, "constant") if feature is None else [feature]
-    days = _checked(table, column, column.days, kind)[rows]
-    parts = [_number(column.name, part, part_of_date(days, part), scale) for part in DATE_PARTS]
-    return [part for part in parts if part is not None] or LeftOut(column.name, "constant")
-
-
-def _kind(table: Table, column: Column) -> str:
-    """Number, date or category; where nearly all are of one kind, the others are mistakes. Raises: DataError."""
-    if column.has_dates:
-        return "date"
-    known = int((~column.missing).sum())
-    if not known or column.is_numeric or len(column.numbers.wrong) <= (1 - MOSTLY) * known:
-        _checked(table, column, column.numbers, "number")
-        return "number"
-    if len(column.days.wrong) <= (1 - MOSTLY) * known:
-        _checked(table, column, column.days, "date")
-        return "date"
-    return "category"
-
-
-def _number(column: str, kind: str, values: Array, scale: str) -> Feature | None:
-    """None for a constant."""
-    missing = np.isnan(values)
-    known = values[~missing]
-    if not len(known) or (known.min() == known.max() and (not missing.any() or kind in DATE_PARTS)):
-        return None
-    low, high, mean, deviation = known.min(), known.max(), known.mean(), known.std()
-    centre, spread = {"standard": (mean, deviation), "minmax": (low, high - low), "none": (0.0, 1.0)}[scale]
-    marked = bool(missing.any()) and kind in ("number", "day")
-    return Feature(column, kind, _round(mean), marked, _round(centre), _round(spread) or 1.0)
-
-
-def _round(value: float) -> float:
-    """Seven digits, which float32 has: they stand in the formulas."""
-    return float(f"{value:.7g}")
-
-
-def _counts_rows(values: Array) -> bool:
-    """Whether a column is 1, 2, 3, … or 0, 1, 2, …: the number of the row, which says nothing of it."""
-    steps = np.diff(values)
-    return len(values) >= ENOUGH_ROWS and values[0] in (0, 1) and bool((steps == 1).all())
-
-
-def _category(column: Column, codes: Array, *, kept: bool) -> list[Feature] | LeftOut:
-    known = codes[codes >= 0]
-    counts = np.bincount(known, minlength=len(column.words))
-    present = int((counts > 0).sum())
-    missing = len(known) < len(codes)
-    if present + missing < 2:
-        return LeftOut(column.name, "constant")
-    if not kept and len(known) >= ENOUGH_ROWS and 2 * present > len(known):
-        return LeftOut(column.name, "own_value")
-    # A word seen once says of one row only what it was: it is "another", so that another is learned too.
-    often = np.flatnonzero(counts >= (2 if present > FEW_CLASSES else 1))
-    often = often[np.argsort(-counts[often], kind="stable")][:MAX_WORDS]
-    words = _in_order([column.words[code] for code in often])
-    return [Feature(column.name, "category", words=tuple(([""] if missing else []) + words))]

@@ -200,7 +200,8 @@ class Column:
 class Table:
     """Columns of the same length. `named` says whether the file had names for them; without, they are 1, 2, …
 
-    `decimals` are the decimal marks of the columns where it was asked, as in a file with decimal commas.
+    `decimals` are the decimal marks of the columns where it was asked, as in a file with decimal commas. `first` is how
+    many rows of the file come before it, where it is a piece of a large one.
     """
 
     source: str
@@ -209,6 +210,7 @@ class Table:
     named: bool = True
     decimals: Mapping[str, str] = field(default_factory=dict)
     delimiter: str | None = None
+    first: int = 0
 
     @property
     def names(self) -> list[str]:

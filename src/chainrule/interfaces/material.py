@@ -12,15 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.data.columns import Layout, Target, Wishes, find_layout, looks_like_dates, target_of
+from chainrule.data.columns import Layout, Target
 from chainrule.data.datasets import Dataset, Split
+from chainrule.data.finding import Wishes, find_layout, looks_like_dates, target_of
 from chainrule.data.splits import split_rows
 from chainrule.data.tables import SUFFIXES, Table, read_table
 from chainrule.errors import DataError, SettingError
 from chainrule.formula.parse import parse_system
 from chainrule.interfaces.answers import as_written, labelled_arrays
 from chainrule.interfaces.build import Design, fits_one_output, network_text, parse_widths
-from chainrule.interfaces.datasets import DATASETS, arrays_for, find, sizes_for
+from chainrule.interfaces.datasets import arrays_for, find, is_name, sizes_for
+from chainrule.interfaces.images import ImageNote, keep_note, numbers
 from chainrule.interfaces.options import TrainOptions, given_kinds, given_names, given_shares
 from chainrule.interfaces.predict import rebuilds_input
 from chainrule.interfaces.runs import Run
@@ -82,7 +84,7 @@ def material_for(options: TrainOptions) -> Material:
     """The data that DATA names: a file, else a data set. Raises: SettingError, DataError, FileError, FormulaError."""
     path = Path(options.data)
     name = path.name.lower().removesuffix(".gz")
-    if options.data.lower() not in DATASETS and (name.endswith(SUFFIXES) or len(path.parts) > 1 or path.is_file()):
+    if not is_name(options.data) and (name.endswith(SUFFIXES) or len(path.parts) > 1 or path.is_file()):
         return _of_table(options)
     for option in ("target", "features", "kinds", "task", "scale", "split", "test", "encoding", "header"):
         if getattr(options, option) is not None:
@@ -111,23 +113,26 @@ def _own_text(options: TrainOptions) -> tuple[str, str]:
     clash = [f"--{n.replace('_', '-')}" for n in names if getattr(options, n) not in (None, 0.0, False)]
     if clash:
         raise SettingError(say("interfaces.network_and_parts", options=", ".join(clash)))
-    return options.network.stem, read_formula_file(options.network)
+    text = options.network_text  # of a run that is gone on with
+    return options.network.stem, read_formula_file(options.network) if text is None else text
 
 
 # --- images -----------------------------------------------------------------------------------------------------------
 
 
 def _of_images(options: TrainOptions) -> Material:
-    data = find(options.data)
+    data = find(options.data, options.data_dir)
     training, validation = _image_splits(data, options)
     if options.network is None:
         design = _design(options, Design())
-        name, text = "-".join([options.data, *map(str, design.hidden)]), network_text(design)
+        name, text = "-".join([data.name, *map(str, design.hidden)]), network_text(design)
     else:
         name, text = _own_text(options)
     scaled = Scaled(text, ()) if options.no_scale else with_scaling(text)
     system = parse_system(scaled.text, vocabulary())
     network = Network(system, dtype=options.dtype, sizes=sizes_for(system, data), seed=options.seed)
+    names = data.class_names or numbers(data.classes)
+    keep_note(network, ImageNote(data.image_shape, names, data.name))
     return Material(
         name,
         network,
@@ -136,7 +141,7 @@ def _of_images(options: TrainOptions) -> Material:
         arrays_for(system, data.test),
         Defaults(epochs=5, batch_size=128, optimizer="rmsprop", patience=0),
         classes=training.labels,
-        class_names=tuple(map(str, range(data.classes))),
+        class_names=names,
         told=(say("interfaces.scaled", names=", ".join(scaled.names)),) if scaled.names else (),
         picture=lambda run: _rebuilt(run, network, data),
     )
