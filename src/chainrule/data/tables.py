@@ -276,7 +276,7 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _arrow() -> Any:
+def arrow() -> Any:
     """pyarrow's package. Raises: SettingError where it is not installed."""
     try:
         import pyarrow
@@ -291,7 +291,7 @@ def _arrow() -> Any:
 
 
 def _from_text(path: Path, content: bytes, header: bool | None, encoding: str) -> Table:
-    pyarrow = _arrow()
+    pyarrow = arrow()
     if b"\0" in content[:HEADER_BYTES] and "16" not in encoding and "32" not in encoding:
         raise _bad(path, "no_text")
     content = _utf8(path, content, encoding)
@@ -304,7 +304,7 @@ def _from_text(path: Path, content: bytes, header: bool | None, encoding: str) -
     except (csv.Error, StopIteration):
         raise _bad(path, "not_a_table") from None
     named = not any(NUMBER.fullmatch(cell.strip()) for cell in first) if header is None else header
-    names = _names(path, first) if named else [str(n + 1) for n in range(len(first))]
+    names = checked_names(path, first) if named else [str(n + 1) for n in range(len(first))]
     table = _parse(pyarrow, path, content, delimiter, names, named)
     if table.num_rows == 0:
         raise _bad(path, "no_rows")
@@ -370,7 +370,7 @@ def _delimiter(path: Path, start: str) -> str:
     return max(",;\t|", key=lambda sign: counts[sign])
 
 
-def _names(path: Path, first: Sequence[str]) -> list[str]:
+def checked_names(path: Path, first: Sequence[str]) -> list[str]:
     names = [cell.strip() or str(n + 1) for n, cell in enumerate(first)]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
@@ -422,19 +422,19 @@ def _parse(pyarrow: Any, path: Path, content: bytes, delimiter: str, names: list
 
 
 def _from_parquet(path: Path, content: bytes) -> Table:
-    pyarrow = _arrow()
+    pyarrow = arrow()
     try:
         table = pyarrow.parquet.read_table(pyarrow.BufferReader(content))
     except (pyarrow.ArrowException, OSError):
         raise FileError(say("tables.not_parquet", path=path)) from None
     if table.num_rows == 0:
         raise _bad(path, "no_rows")
-    names = _names(path, [name for name in table.column_names if name != "__index_level_0__"])
-    columns = tuple(Column(name, _from_arrow(pyarrow, path, name, table.column(name))) for name in names)
+    names = checked_names(path, [name for name in table.column_names if name != "__index_level_0__"])
+    columns = tuple(Column(name, from_arrow(pyarrow, path, name, table.column(name))) for name in names)
     return Table(str(path), columns, table.num_rows)
 
 
-def _from_arrow(pyarrow: Any, path: Path, name: str, values: Any) -> Any:
+def from_arrow(pyarrow: Any, path: Path, name: str, values: Any) -> Any:
     """A typed column as floats, datetime64, or texts."""
     kinds, compute = pyarrow.types, pyarrow.compute
     kind = values.type.value_type if kinds.is_dictionary(values.type) else values.type
