@@ -3,7 +3,7 @@
     0    done
     1    something was wrong with formulas, data, options or files: one message on stderr
     2    the command itself was not understood
-    130  Ctrl-C
+    130  Ctrl-C; 143 SIGTERM, 129 SIGHUP: of a training, everything is saved
 
 Only click is imported before a command runs, so that `chainrule --help` answers at once.
 """
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from chainrule.errors import ChainruleError
@@ -79,7 +80,7 @@ def language_asked(arguments: Sequence[str]) -> str | None:
 
 def command_tree() -> Group:
     """All commands, with their help in the language in force."""
-    learn = [_train(), _predict(), _evaluate()]
+    learn = [_train(), _reproduce(), _predict(), _evaluate()]
     understand = [_show(), _derive(), _explain(), _check(), _derivative(), _plot()]
     return Group([*learn, *understand, _datasets(), _bench(), _completion()])
 
@@ -91,16 +92,24 @@ def _train() -> Command:
     def run(**options: Any) -> int:
         from chainrule.interfaces.train import TrainOptions, train
 
-        return train(TrainOptions(**options), ["chainrule", *click.get_current_context().obj])
+        context = click.get_current_context()
+        if options["data"] is None and options["resume"] is None:
+            raise click.UsageError(say("runs.data_or_resume"), context)
+        given = [name for name in options if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+        return train(TrainOptions(**{**options, "data": options["data"] or ""}), ["chainrule", *context.obj], given)
 
+    data = _data_argument()
+    data.required = False
     return Command(
         "train",
         callback=run,
         params=[
-            _data_argument(),
+            data,
             *under(say("interfaces.group_table"), _table_options()),
+            *under(say("interfaces.group_images"), _image_options()),
             *under(say("interfaces.group_network"), _network_options()),
             *under(say("interfaces.group_learning"), _learning_options()),
+            *under(say("interfaces.group_run"), _run_options()),
             option("--out", PATH, "FOLDER"),
             option("--json", is_flag=True, to="as_json"),
             option("--profile", is_flag=True),
@@ -145,6 +154,33 @@ def _learning_options() -> list[click.Parameter]:
     ]
 
 
+def _run_options() -> list[click.Parameter]:
+    return [
+        option("--checkpoint-every", metavar='"200 steps"'),
+        option("--keep", whole, "N"),
+        option("--resume", PATH, "FOLDER"),
+    ]
+
+
+def _reproduce() -> Command:
+    def run(folder: Path, **options: Any) -> int:
+        from chainrule.interfaces.reproduce import reproduce
+
+        return reproduce(folder, **options)
+
+    out = option("--out", PATH, "FOLDER")
+    out.help = say("interfaces.option_reproduce_out")
+    return Command(
+        "reproduce",
+        callback=run,
+        params=[
+            click.Argument(["folder"], type=PATH, metavar="FOLDER"),
+            out,
+            option("--json", is_flag=True, to="as_json"),
+        ],
+    )
+
+
 def _table_options() -> list[click.Parameter]:
     split = option("--split", metavar="0.8,0.1,0.1")
     split.help = say("interfaces.option_shares")
@@ -162,6 +198,21 @@ def _table_options() -> list[click.Parameter]:
 
 def _reading_options() -> list[click.Parameter]:
     return [option("--header", one_of(("yes", "no")), "yes|no"), option("--encoding", metavar="cp949"), _memory()]
+
+
+def _image_options() -> list[click.Parameter]:
+    return [
+        option("--labels", PATH, "FILE"),
+        option("--test-labels", PATH, "FILE"),
+        option("--image-size", metavar="28x28"),
+        option("--grey", is_flag=True),
+        option("--rgb", is_flag=True),
+        _data_dir(),
+    ]
+
+
+def _data_dir() -> click.Option:
+    return option("--data-dir", PATH, "FOLDER")
 
 
 def _memory() -> click.Option:
@@ -182,6 +233,7 @@ def _predict() -> Command:
             click.Argument(["files"], type=PATH, metavar="[FILE]…", nargs=-1),
             option("--input", PATH, "FILE", multiple=True),
             option("--data", metavar="mnist"),
+            _data_dir(),
             option("--index", metavar="0..9"),
             option("--split", one_of(SPLITS), "|".join(SPLITS), default="test"),
             option("--json", is_flag=True, to="as_json"),
@@ -212,6 +264,8 @@ def _evaluate() -> Command:
             click.Argument(["model"], type=PATH, metavar="MODEL"),
             click.Argument(["files"], type=PATH, metavar="[FILE]…", nargs=-1),
             option("--data", metavar="mnist"),
+            _data_dir(),
+            option("--labels", PATH, "FILE"),
             option("--split", one_of(SPLITS), "|".join(SPLITS), default="test"),
             option("--metrics", metavar="NAME,…"),
             option("--json", is_flag=True, to="as_json"),

@@ -55,10 +55,33 @@ class TrainOptions:
     header: str | None = None
     encoding: str | None = None
     memory: str | None = None
+    data_dir: Path | None = None
+    labels: Path | None = None
+    test_labels: Path | None = None
+    image_size: str | None = None
+    grey: bool = False
+    rgb: bool = False
     out: Path | None = None
     as_json: bool = False
     engine: str = "native"
     profile: bool = False
+    checkpoint_every: str | None = None
+    keep: int | None = None
+    resume: Path | None = None
+    network_text: str | None = None  # of --network, as it was read: a run that is gone on with has it from run.json
+
+
+def named_file(text: str | None) -> Path | None:
+    """--validation FILE, where it is no number.
+
+    >>> named_file("0.1"), str(named_file("later.csv"))
+    (None, 'later.csv')
+    """
+    try:
+        float(text or "0")
+    except ValueError:
+        return Path(str(text))
+    return None
 
 
 def given_names(text: str | None) -> tuple[str, ...] | None:

@@ -83,19 +83,21 @@ def _curve(axes: Any, history: History, name: str, test: float | None) -> None:
 
 
 def save_digits(
-    images: Array, path: str | Path, *, shape: tuple[int, int] | None = None, titles: Sequence[str] | None = None
+    images: Array, path: str | Path, *, shape: tuple[int, ...] | None = None, titles: Sequence[str] | None = None
 ) -> None:
     """Images (N, pixels) in rows of ten as a PNG, dark on light, each with its title."""
     _save_rows([images[start : start + PER_ROW] for start in range(0, len(images), PER_ROW)], path, shape, titles)
 
 
-def save_rebuilt(images: Array, rebuilt: Array, path: str | Path, shape: tuple[int, int] | None = None) -> None:
+def save_rebuilt(images: Array, rebuilt: Array, path: str | Path, shape: tuple[int, ...] | None = None) -> None:
     """Images above what an autoencoder made of them, ten pairs at most, as a PNG."""
     _save_rows([images[:PER_ROW], rebuilt[:PER_ROW]], path, shape, None)
 
 
-def image_shape(images: Array) -> tuple[int, int]:
+def image_shape(images: Array) -> tuple[int, ...]:
     """(rows, columns) of images (N, rows, columns), or of square ones (N, pixels); else one line of pixels."""
+    if images.ndim == 4:
+        return tuple(map(int, images.shape[1:]))
     if images.ndim == 3:
         return (int(images.shape[1]), int(images.shape[2]))
     pixels = int(np.prod(images.shape[1:]))
@@ -104,7 +106,7 @@ def image_shape(images: Array) -> tuple[int, int]:
 
 
 def _save_rows(
-    rows: Sequence[Array], path: str | Path, shape: tuple[int, int] | None, titles: Sequence[str] | None
+    rows: Sequence[Array], path: str | Path, shape: tuple[int, ...] | None, titles: Sequence[str] | None
 ) -> None:
     columns = max(len(row) for row in rows)
     figure = _figure(0.75 * columns, (0.95 if titles else 0.75) * len(rows))

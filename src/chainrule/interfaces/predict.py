@@ -12,7 +12,7 @@ from typing import Any
 import click
 import numpy as np
 
-from chainrule.data.datasets import Split
+from chainrule.data.datasets import Dataset, Split
 from chainrule.data.readers import read_rows
 from chainrule.errors import SettingError
 from chainrule.formula.system import System
@@ -27,6 +27,7 @@ from chainrule.interfaces.answers import (
     write_answers,
 )
 from chainrule.interfaces.datasets import arrays_for, find
+from chainrule.interfaces.images import ImageNote, note_of
 from chainrule.interfaces.options import given_memory, given_names
 from chainrule.interfaces.tabular import layout_of
 from chainrule.messages import say
@@ -62,6 +63,7 @@ def predict(
     header: str | None = None,
     encoding: str | None = None,
     memory: str | None = None,
+    data_dir: Path | None = None,
 ) -> int:
     """Print what the network makes of some rows; the exit code."""
     budget = given_memory(memory)
@@ -73,9 +75,10 @@ def predict(
             raise SettingError(say("tables.no_picture"))
         reading = Reading(header, encoding, unknown, budget)
         return predict_tables(network, layout, table_files(files), index, reading, Answers(as_json, out))
-    rows = _from_files(files, index) if files else _from_data(data or "mnist", split, index)
+    note = note_of(network, model)
+    rows = _from_files(files, index) if files else _from_data(find(_named(data, note), data_dir), split, index)
     outputs = _outputs(network, rows)
-    records = [_record(network.system, rows, outputs, row) for row in range(len(rows.names))]
+    records = [_record(network.system, rows, outputs, row, note) for row in range(len(rows.names))]
     if out is not None:
         write_answers(out, [_flat(record) for record in records])
     elif as_json:
@@ -83,7 +86,7 @@ def predict(
     else:
         _print_table(records)
     if picture is not None:
-        _save_picture(network.system, rows, outputs, picture)
+        _save_picture(network.system, rows, outputs, picture, note)
     return 0
 
 
@@ -99,6 +102,8 @@ def evaluate(
     header: str | None = None,
     encoding: str | None = None,
     memory: str | None = None,
+    data_dir: Path | None = None,
+    labels: Path | None = None,
 ) -> int:
     """Print the loss and the accuracy over a whole data set, or over the rows of a table; the exit code."""
     budget = given_memory(memory)
@@ -111,8 +116,8 @@ def evaluate(
         return evaluate_table(network, layout, table_files(files), names, reading, as_json)
     if files:
         raise SettingError(say("tables.not_of_tables", path=files[0]))
-    name = data or "mnist"
-    chosen = _split(name, split)
+    name = _named(data, note_of(network, model))
+    chosen = _split(find(name, data_dir), split)
     asked = {} if names is None else {"metrics": names}
     means = plain_means(network.evaluate(arrays_for(network.system, chosen), **asked))
     count = len(chosen.images)
@@ -148,13 +153,17 @@ def parse_index(text: str, count: int) -> list[int]:
 # --- what goes in -----------------------------------------------------------------------------------------------------
 
 
-def _split(name: str, split: str) -> Split:
-    data = find(name)
+def _named(asked: str | None, note: ImageNote | None) -> str:
+    """The data set that was asked for, else the one that the model was trained on, else MNIST."""
+    return asked or (note.data if note is not None else None) or "mnist"
+
+
+def _split(data: Dataset, split: str) -> Split:
     return data.train if split == "train" else data.test
 
 
-def _from_data(name: str, split: str, index: str | None) -> Rows:
-    chosen = _split(name, split)
+def _from_data(data: Dataset, split: str, index: str | None) -> Rows:
+    chosen = _split(data, split)
     numbers = parse_index(index or DEFAULT_INDEX, len(chosen.images))
     return Rows(list(numbers), chosen.images[numbers], chosen.labels[numbers])
 
@@ -204,17 +213,24 @@ def _own_indices(system: System, name: str | None) -> tuple[str, ...]:
     return () if name is None else tuple(i for i in system.tensors[name].indices if i != system.samples)
 
 
-def _record(system: System, rows: Rows, outputs: Array, row: int) -> dict[str, Any]:
-    """One sample's result, with full numbers."""
+def _record(system: System, rows: Rows, outputs: Array, row: int, note: ImageNote | None) -> dict[str, Any]:
+    """One sample's result, with full numbers; classes by their names, where they have any."""
     output = outputs[row]
     record: dict[str, Any] = {"index": rows.names[row]}
     if tells_classes(system):
         best = int(output.argmax())
-        record |= {"prediction": best, "probability" if _is_probability(outputs) else "value": float(output[best])}
+        record |= {
+            "prediction": _called(best, note),
+            "probability" if _is_probability(outputs) else "value": float(output[best]),
+        }
     if rows.labels is not None and not rebuilds_input(system):
-        record["label"] = int(rows.labels[row])
+        record["label"] = _called(int(rows.labels[row]), note)
     record["output"] = np.asarray(output, dtype=np.float64).tolist()
     return record
+
+
+def _called(number: int, note: ImageNote | None) -> str | int:
+    return number if note is None else note.called(number)
 
 
 def _is_probability(outputs: Array) -> bool:
@@ -250,12 +266,12 @@ def _cell(name: str, value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def _save_picture(system: System, rows: Rows, outputs: Array, path: Path) -> None:
+def _save_picture(system: System, rows: Rows, outputs: Array, path: Path, note: ImageNote | None) -> None:
     from chainrule.interfaces.plots import image_shape, save_digits, save_rebuilt
 
     shape = image_shape(rows.values)
     if rebuilds_input(system):
         save_rebuilt(rows.values, outputs, path, shape)
         return
-    titles = [str(int(o.argmax())) for o in outputs] if tells_classes(system) else None
+    titles = [str(_called(int(o.argmax()), note)) for o in outputs] if tells_classes(system) else None
     save_digits(rows.values, path, shape=shape, titles=titles)

@@ -20,10 +20,14 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set for classification: `image_shape` is (rows, columns)."""
+    """A data set for classification: `image_shape` is (rows, columns), or (rows, columns, 3) of coloured images.
+
+    `class_names` are what the classes are called; without them they are called by their numbers.
+    """
 
     name: str
     train: Split
     test: Split
-    image_shape: tuple[int, int]
+    image_shape: tuple[int, ...]
     classes: int
+    class_names: tuple[str, ...] = ()

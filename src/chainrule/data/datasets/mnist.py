@@ -7,12 +7,9 @@ system may drop. Where the cache folder cannot be used, they are unpacked into m
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import lzma
 import math
-import os
-import secrets
 import struct
 import warnings
 from functools import cache
@@ -23,6 +20,7 @@ import numpy as np
 
 from chainrule.cache import cache_folder
 from chainrule.data.datasets.dataset import Array, Dataset, Split
+from chainrule.data.datasets.keep import replacing
 from chainrule.errors import FileError
 from chainrule.messages import say
 
@@ -58,7 +56,7 @@ def load_mnist(folder: Path | None = None) -> Dataset:
     if trouble is not None:
         reason = trouble.strerror or str(trouble)
         warnings.warn(say("data.cache_unusable", path=folder, reason=reason), CacheWarning, stacklevel=2)
-    return Dataset("mnist", _split(arrays, "train"), _split(arrays, "t10k"), (28, 28), 10)
+    return Dataset("mnist", _split(arrays, "train"), _split(arrays, "t10k"), (28, 28), 10, tuple("0123456789"))
 
 
 def _split(arrays: dict[str, Array], stem: str) -> Split:
@@ -134,16 +132,5 @@ def _unpack(name: str) -> bytes:
 
 
 def _keep(path: Path, content: bytes) -> None:
-    """Write beside the target, fsync, rename: several processes may do so at once, and each leaves a whole file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Not tempfile.mkstemp, whose files only their owner can read: a cache folder may serve a whole classroom.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        with contextlib.suppress(OSError):  # the error above is the one to report, not the cleaning's
-            temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write(content)

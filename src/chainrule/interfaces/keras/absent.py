@@ -27,7 +27,7 @@ LAYERS = {
     "keras.absent_formula": "AlphaDropout Dot EinsumDense GroupNormalization Masking Permute RepeatVector",
 }
 DATASETS = {
-    "keras.absent_dataset": "boston_housing california_housing cifar10 cifar100 fashion_mnist imdb reuters",
+    "keras.absent_dataset": "boston_housing california_housing cifar10 cifar100 imdb reuters",
 }
 UTILS = {"keras.absent_plot": "plot_model model_to_dot"}
 
