@@ -19,6 +19,8 @@ from chainrule.data.memory import DEFAULT_MEMORY
 Array = np.ndarray[Any, Any]
 Block = dict[str, Array]
 
+BLOCK_BYTES, BLOCK_SHARE = 16 * 2**20, 16  # of a block; of the memory, where that is less
+
 
 @dataclass(frozen=True)
 class Field:
@@ -46,7 +48,8 @@ class Source(ABC):
 
     `fields` are what each row has, by name; `rows` how many there are, None where only the end of an epoch tells.
     `memory` is how many bytes it may hold at a time, buffers and blocks that wait together. Where `own_batches`, each
-    block is a batch as it came, and a training takes it as one step.
+    block is a batch as it came, and a training takes it as one step. `block_rows` is how many rows a block should have,
+    where the source is free to choose; 0: it chooses.
     """
 
     name: str = "data"  # for messages: a path, mostly
@@ -54,6 +57,7 @@ class Source(ABC):
     rows: int | None = None
     memory: int = DEFAULT_MEMORY
     own_batches: bool = False
+    block_rows: int = 0
 
     @abstractmethod
     def blocks(self, order: Order | None, skip: int = 0) -> Iterator[Block]:
@@ -91,3 +95,13 @@ class Source(ABC):
     def row_bytes(self) -> int:
         """Of all fields of a row."""
         return max(1, sum(field.bytes for field in self.fields.values()))
+
+    @property
+    def step(self) -> int:
+        """How many rows to put into a block: about 16 MiB, and a 16th of the memory at most.
+
+        One is worked on, one waits, one is made, and more are there for a moment when they are joined or converted.
+        """
+        if self.block_rows:
+            return self.block_rows
+        return max(1, min(BLOCK_BYTES, self.memory // BLOCK_SHARE) // self.row_bytes)
