@@ -17,6 +17,7 @@ The public names:
 
     formula(text)        a Network from formulas, as a text or a file
     load(path)           a Network from its model file
+    stream(where)        data that are read while a network trains on them, also more than fit into memory
     Network              formulas with weights: predict, loss, gradients, fit, save
     derive(text, by)     the derivative of one scalar formula, with its steps
     check_derivation(net, claim)
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
         regularizers,
         utils,
     )
+    from chainrule.data.sources.streams import stream
     from chainrule.derivation.derive import derive
     from chainrule.interfaces import pictures
     from chainrule.interfaces.claim import check_derivation
@@ -110,6 +112,7 @@ __all__ = [
     "pictures",
     "regularizers",
     "set_language",
+    "stream",
     "utils",
 ]
 
@@ -142,6 +145,7 @@ _HOMES = {
     "load": ("chainrule.training.network", "load"),
     "pictures": ("chainrule.interfaces.pictures", ""),
     "set_language": ("chainrule.messages", "set_language"),
+    "stream": ("chainrule.data.sources.streams", "stream"),
     **{name: ("chainrule.models", name) for name in ("Input", "Model", "Sequential")},
     **{name: (f"chainrule.{name}", "") for name in KERAS_MODULES},
     "sklearn": ("chainrule.sklearn", ""),  # not in __all__: `from chainrule import *` must not need an extra

@@ -41,6 +41,7 @@ def test_the_public_names():
         "pictures",
         "regularizers",
         "set_language",
+        "stream",
         "utils",
     ]
     assert all(getattr(cr, name) is not None for name in cr.__all__)
