@@ -454,7 +454,14 @@ def from_arrow(pyarrow: Any, path: Path, name: str, values: Any) -> Any:
 
 def _from_arrays(path: Path) -> Table:
     """A matrix, whose columns are 1, 2, …; of an archive x and, beside it, y as the last column, of the name y."""
-    arrays: Mapping[str, Array] = read_arrays(path)
+    x, y = arrays_of_table(path, read_arrays(path))
+    columns = [Column(str(k + 1), x[:, k]) for k in range(x.shape[1])]
+    columns += [] if y is None else [Column("y", y)]
+    return Table(str(path), tuple(columns), len(x), named=False)
+
+
+def arrays_of_table(path: Path, arrays: Mapping[str, Array]) -> tuple[Array, Array | None]:
+    """The matrix of a file's arrays, and the target (N,) beside it, if there is one. Raises: FileError, DataError."""
     lower = {name.lower(): array for name, array in arrays.items()}
     x = next((lower[n] for n in ("x", "data") if n in lower), None)
     y = next((lower[n] for n in ("y", "t", "target", "label", "labels") if n in lower), None)
@@ -467,13 +474,11 @@ def _from_arrays(path: Path) -> Table:
     x = x.reshape(len(x), -1)
     if x.shape[1] > MAX_COLUMNS:
         raise _bad(path, "too_many_columns", came=x.shape[1], limit=MAX_COLUMNS)
-    columns = [Column(str(k + 1), x[:, k]) for k in range(x.shape[1])]
     if y is not None:
         y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
         if y.shape != (len(x),) or y.dtype.kind not in "biufU":
             raise _bad(path, "odd_target", came=_written_shape(y), rows=len(x))
-        columns.append(Column("y", y))
-    return Table(str(path), tuple(columns), len(x), named=False)
+    return x, y
 
 
 def _written_shape(array: Array) -> str:
