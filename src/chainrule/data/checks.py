@@ -17,6 +17,21 @@ CHUNK_NUMBERS = 2**20  # numbers looked at a time: the mask takes 1 MB, however 
 SHOWN = 60  # characters of a wrong value that a message repeats
 
 
+class WrongValue(DataError):
+    """One number of `name` that cannot stand where it stands: `came`, at `place`, its row first, counted from 0.
+
+    `last` is the last class number where a class was wanted, None where a finite number was.
+    """
+
+    def __init__(self, message: str, name: str, came: Any, place: tuple[int, ...], last: int | None = None):
+        super().__init__(message)
+        self.name, self.came, self.place, self.last = name, came, place, last
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickles, such as a worker's answer."""
+        return type(self), (str(self), self.name, self.came, self.place, self.last)
+
+
 def is_whole(value: object) -> TypeGuard[int]:
     """Whether an option is a whole number, Python's or NumPy's; True and 3.0 are none."""
     return isinstance(value, Integral) and not isinstance(value, bool)
@@ -88,8 +103,10 @@ def _check_finite(name: str, array: Array) -> None:
         finite = np.isfinite(chunk)
         if not finite.all():
             first = tuple(int(p) for p in np.argwhere(~finite)[0])
-            place = ", ".join(str(p) for p in (start + first[0], *first[1:]))
-            raise DataError(say("data.not_finite", name=name, came=chunk[first], place=place))
+            place = (start + first[0], *first[1:])
+            written = ", ".join(map(str, place))
+            text = say("data.not_finite", name=name, came=chunk[first], place=written)
+            raise WrongValue(text, name, chunk[first], place)
 
 
 def same_length(arrays: Mapping[str, Array]) -> None:
@@ -114,7 +131,8 @@ def as_classes(name: str, value: object, classes: int) -> Array:
         good &= array == np.floor(array)
     if not good.all():
         row = int(np.argmin(good))
-        raise DataError(say("data.not_a_class", name=name, came=array[row], row=row, last=classes - 1))
+        text = say("data.not_a_class", name=name, came=array[row], row=row, last=classes - 1)
+        raise WrongValue(text, name, array[row], (row,), classes - 1)
     return array.astype(np.int64)
 
 
@@ -132,9 +150,8 @@ def as_class_numbers(name: str, array: Array, classes: int, index: str) -> Array
     if not good.all():
         first = tuple(int(p) for p in np.argwhere(~good)[0])
         place = ", ".join(map(str, first))
-        raise DataError(
-            say("categories.not_a_class", name=name, came=array[first], place=place, last=classes - 1, index=index)
-        )
+        text = say("categories.not_a_class", name=name, came=array[first], place=place, last=classes - 1, index=index)
+        raise WrongValue(text, name, array[first], first, classes - 1)
     return array.astype(np.int64, copy=False)
 
 

@@ -2,21 +2,22 @@
 
 What is accepted: arrays or lists with one row a sample; images for a flat input (28×28 for x[i]); class numbers for a
 target t[k]; one row alone where a single sample is meant; a mapping from name to array for several inputs; a sparse
-table of SciPy's for an input, which stays one.
+table of SciPy's for an input, which stays one; paths of files, and tables of pandas, polars and Arrow (data/given.py).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from chainrule.data.checks import as_class_numbers, as_classes, as_numbers, one_hot, same_length
+from chainrule.data.checks import WrongValue, as_class_numbers, as_classes, as_numbers, one_hot, same_length
+from chainrule.data.given import Read, Want, Wanted, is_plain, resolve
 from chainrule.data.sparse import SparseRows, as_sparse, is_sparse, rows_at_once
-from chainrule.errors import DataError
+from chainrule.errors import DataError, SettingError
 from chainrule.formula.evaluate import Array, evaluate
 from chainrule.formula.expr import free_indices, tensors
 from chainrule.formula.shapes import MAX_ENTRIES, Sizes
@@ -25,18 +26,72 @@ from chainrule.formula.text import fact_text
 from chainrule.messages import say
 
 FACT_CHUNK = 65_536  # rows checked at a time, so that a fact over a large file needs little memory
+COLUMNS_NOTE = "columns"  # in a network's notes: the columns that a vector was trained on
+TABLE_NOTE = "table"  # and what the command line keeps of a table, which prepares its columns (interfaces/tabular.py)
 FACT_TOLERANCE = 1e-5  # float32 sums of probabilities are this far from 1
 
 
+@dataclass(frozen=True)
+class Bound:
+    """Checked arrays by tensor name, and the table's columns that vectors were made of, where they were."""
+
+    arrays: dict[str, Array]
+    columns: dict[str, list[str]]
+
+
 def bind(
-    system: System, sizes: Sizes, data: Sequence[object], named: Mapping[str, object], roles: Sequence[str]
-) -> dict[str, Array]:
+    system: System,
+    sizes: Sizes,
+    data: Sequence[object],
+    named: Mapping[str, object],
+    roles: Sequence[str],
+    notes: Mapping[str, object],
+) -> Bound:
     """The arrays by tensor name, checked; `sizes` learns what they say of the indices.
 
-    Raises: DataError, one line: what came, what was wanted, what to do.
+    The network's `notes` know the columns that it was trained on. Raises: DataError, one line: what came, what was
+    wanted, what to do; FileError for a file.
     """
     wanted = system.of_role(*roles)
-    given = _by_name(system, wanted, data, named)
+    read = resolve(data, named, _want(system, wanted, _trained_columns(notes)))
+    if read.columns and TABLE_NOTE in notes:
+        raise DataError(say("given.trained_by_table"))
+    came = _by_name(system, wanted, read.data, read.named)
+    origins = {name: value.origin for name, value in came.items() if isinstance(value, Read)}
+    given = {name: value.value if isinstance(value, Read) else value for name, value in came.items()}
+    try:
+        return Bound(_checked(system, sizes, wanted, given), read.columns)
+    except WrongValue as error:
+        if error.name not in origins:
+            raise
+        raise origins[error.name].told(error) from None
+
+
+def _trained_columns(notes: Mapping[str, object]) -> dict[str, list[str]]:
+    """The columns of tables that vectors were trained on, by the vector's name; the notes come from a file."""
+    found = notes.get(COLUMNS_NOTE)
+    if not isinstance(found, Mapping):
+        return {}
+    return {str(name): [str(c) for c in columns] for name, columns in found.items() if isinstance(columns, list)}
+
+
+def validation_parts(given: object) -> tuple[object, ...]:
+    """validation_data as it is bound: (x, t), a mapping, a file's path, or a table. Raises: SettingError."""
+    if isinstance(given, Mapping) or not is_plain(given):
+        return (given,)
+    if not isinstance(given, Sequence):
+        raise SettingError(say("training.validation_data", came=type(given).__name__))
+    return tuple(given)
+
+
+def _want(system: System, wanted: Sequence[Tensor], trained: Mapping[str, Sequence[str]]) -> Want:
+    quantities = [
+        Wanted(t.name, t.role, len(t.indices) - (system.samples in t.indices), t.classes is not None) for t in wanted
+    ]
+    return Want(quantities, [t.name for t in system.of_role("input", "target", "label")], trained)
+
+
+def _checked(system: System, sizes: Sizes, wanted: Sequence[Tensor], given: Mapping[str, object]) -> dict[str, Array]:
     arrays: dict[str, Any] = {}
     for tensor in wanted:
         if tensor.name not in given:

@@ -36,7 +36,7 @@ from chainrule.messages import say
 from chainrule.program.instructions import Program
 from chainrule.program.interpret import run
 from chainrule.program.lower import lower_prediction, lower_training
-from chainrule.training.bind import as_dense, bind
+from chainrule.training.bind import COLUMNS_NOTE, as_dense, bind, validation_parts
 from chainrule.training.initial import initial_values
 from chainrule.training.optimizer import Optimizer, as_optimizer
 from chainrule.training.vocabulary import Rule, hyper_name, vocabulary
@@ -222,14 +222,23 @@ class Network:
         return {name: known[name] for name in (*program.hyper, "step", "steps") if name in known}
 
     def bind(
-        self, data: Sequence[object], named: Mapping[str, object], roles: Sequence[str], *, sparse: bool = False
+        self,
+        data: Sequence[object],
+        named: Mapping[str, object],
+        roles: Sequence[str],
+        *,
+        sparse: bool = False,
+        remember: bool = False,
     ) -> dict[str, Array]:
-        """A user's arrays by tensor name, checked against the formulas.
+        """A user's arrays, files and tables by tensor name, checked against the formulas.
 
         Where `sparse`, sparse tables stay data.sparse.SparseRows, which look like arrays; else they are made dense.
+        Where `remember`, the names of a table's columns go into the notes: later tables are read by them.
         """
-        arrays = bind(self.system, self._sizes, data, named, roles)
-        return arrays if sparse else as_dense(arrays)
+        bound = bind(self.system, self._sizes, data, named, roles, self.notes)
+        if remember and bound.columns:
+            self.notes[COLUMNS_NOTE] = bound.columns
+        return bound.arrays if sparse else as_dense(bound.arrays)
 
     def predict(self, *data: object, **named: object) -> Array:
         """The output of the network: one row per sample of the inputs.
@@ -437,7 +446,7 @@ class Network:
         seed: int | None = None,
         shuffle: bool = True,
         threads: int | None = None,
-        validation_data: Sequence[object] | Mapping[str, object] | None = None,
+        validation_data: object = None,
         validation_split: float = 0.0,
         validation_weight: object = None,
         validation_freq: int = 1,
@@ -508,13 +517,11 @@ class Network:
             advice=advice,
         )
         plan.check()
-        arrays = self.bind(data, named, ("input", "target", "label"), sparse=True)
+        arrays = self.bind(data, named, ("input", "target", "label"), sparse=True, remember=True)
         own = Data(arrays, sample_weights(self.system, arrays, sample_weight))
         validation: Data | None = None
         if validation_data is not None:
-            if not isinstance(validation_data, Sequence | Mapping):
-                raise SettingError(say("training.validation_data", came=type(validation_data).__name__))
-            parts = (validation_data,) if isinstance(validation_data, Mapping) else tuple(validation_data)
+            parts = validation_parts(validation_data)
             arrays = self.bind(parts, {}, ("input", "target", "label"), sparse=True)
             validation = Data(arrays, sample_weights(self.system, arrays, validation_weight))
         elif validation_split:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from chainrule.data.checks import as_numbers, is_number, is_whole
+from chainrule.data.given import as_plain
 from chainrule.errors import DataError, SettingError
 from chainrule.formula.evaluate import Array
 from chainrule.formula.expr import Add, Element, add, free_indices, fresh_name, mul
@@ -98,7 +99,7 @@ def sample_weights(system: System, arrays: Mapping[str, Array], given: object) -
     if given is None:
         return None
     rows = len(next(iter(arrays.values())))
-    found: Array = as_numbers("sample_weight", given, None).astype(np.float64)
+    found: Array = as_numbers("sample_weight", as_plain("sample_weight", given), None).astype(np.float64)
     if found.ndim == 2 and found.shape[1] == 1:
         found = found[:, 0]
     if found.shape != (rows,):

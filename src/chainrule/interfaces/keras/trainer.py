@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.data.frames import unframed
 from chainrule.errors import DataError, SettingError
 from chainrule.interfaces.keras import losses, metrics, optimizers
 from chainrule.interfaces.keras.config import refuse
@@ -173,7 +174,8 @@ class Trainer:
     # data
 
     def _arrays(self, x: Any, y: Any = None, targets: bool = True) -> dict[str, Any]:
-        """Keras's x and y as arrays by the formulas' names. Raises: DataError."""
+        """Keras's x and y, tables too, as arrays by the formulas' names. Raises: DataError."""
+        x, y = unframed(x), unframed(y)
         self._ready(x)
         parts = self._assembled()
         given = in_order(x, [g.name for g in parts.inputs], [t.name for t in self.inputs], "x")  # type: ignore[attr-defined]

@@ -20,6 +20,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder, QuantileTransformer, RobustScaler, StandardScaler
 
 from chainrule.data.checks import is_whole
+from chainrule.data.frames import is_frame, is_gap, raw_columns, word
 from chainrule.data.sparse import is_sparse
 from chainrule.data.tables import DAY as DAY_TEXT
 from chainrule.data.tables import Column, Parsed
@@ -129,11 +130,15 @@ class Columns:
 
 
 def as_columns(X: Any) -> tuple[list[Array], list[Any]]:
-    """The columns of a DataFrame or a table of any dtype, and their names (or numbers). Raises: DataError."""
-    if hasattr(X, "columns") and hasattr(X, "iloc"):
-        if not X.shape[0] or not X.shape[1]:
-            raise DataError(say("sklearn.empty_table", shape=X.shape))
-        return [_of_series(X.iloc[:, n]) for n in range(X.shape[1])], list(X.columns)
+    """The columns of a table of pandas, polars or Arrow, or of an array of any dtype, and their names (or numbers).
+
+    Raises: DataError.
+    """
+    if is_frame(X):
+        columns, names = raw_columns(X)
+        if not columns or not len(columns[0]):
+            raise DataError(say("sklearn.empty_table", shape=(len(columns[0]) if columns else 0, len(columns))))
+        return columns, names
     if is_sparse(X):
         raise DataError(say("sklearn.sparse_table"))
     table = np.asarray(X, dtype=None if hasattr(X, "dtype") else object)
@@ -142,21 +147,6 @@ def as_columns(X: Any) -> tuple[list[Array], list[Any]]:
     if not table.size:
         raise DataError(say("sklearn.empty_table", shape=table.shape))
     return [table[:, n] for n in range(table.shape[1])], list(range(table.shape[1]))
-
-
-def _of_series(series: Any) -> Array:
-    """A column of a DataFrame: floats, datetime64 or objects."""
-    kind = getattr(series.dtype, "kind", "O")
-    if kind == "M":
-        if getattr(series.dt, "tz", None) is not None:
-            series = series.dt.tz_convert("UTC").dt.tz_localize(None)
-        return np.asarray(series.to_numpy(), dtype="datetime64[s]")
-    if kind in "biuf" and type(series.dtype).__name__ != "CategoricalDtype":
-        return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan))
-    objects: Array = series.astype(object).to_numpy()
-    if type(series.dtype).__name__ == "CategoricalDtype":
-        return np.array([None if is_gap(v) else _word(v) for v in objects], dtype=object)
-    return objects
 
 
 def categorical_columns(asked: Any, names: Sequence[Any]) -> set[int]:
@@ -209,13 +199,6 @@ def kind_of(column: Array, name: Any) -> str:
     raise DataError(say("sklearn.column", name=name, came=type(values[0]).__name__))
 
 
-def is_gap(value: Any) -> bool:
-    """None, NaN, NaT or pandas' NA."""
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(value, float | np.floating | np.datetime64) and value != value
-
-
 def _as_floats(column: Array, name: Any) -> Array:
     if column.dtype.kind in "biuf":
         numbers = column.astype(np.float64)
@@ -230,13 +213,7 @@ def _as_floats(column: Array, name: Any) -> Array:
 
 
 def _as_words(column: Array) -> Array:
-    return np.array([np.nan if is_gap(v) else _word(v) for v in column.tolist()], dtype=object)
-
-
-def _word(value: Any) -> str:
-    """A category's name. 3.0 is the category 3: pandas makes floats of whole numbers where one is missing."""
-    whole = isinstance(value, float | np.floating) and float(value).is_integer()
-    return str(int(value)) if whole else str(value)
+    return np.array([np.nan if is_gap(v) else word(v) for v in column.tolist()], dtype=object)
 
 
 def _first_without(kind: type, column: Array) -> Any:

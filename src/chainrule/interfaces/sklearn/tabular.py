@@ -27,8 +27,9 @@ from sklearn.utils.validation import (
 )
 
 from chainrule.data.checks import is_number
+from chainrule.data.frames import is_gap
 from chainrule.errors import DataError, SettingError
-from chainrule.interfaces.sklearn.columns import Columns, Table, as_columns, is_gap
+from chainrule.interfaces.sklearn.columns import Columns, Table, as_columns
 from chainrule.interfaces.sklearn.estimators import numbers_of
 from chainrule.interfaces.sklearn.prepared import Prepared, Setting, prepared
 from chainrule.interfaces.sklearn.settings import check_whole, hidden_sizes
