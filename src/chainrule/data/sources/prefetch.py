@@ -26,14 +26,10 @@ def prefetch(iterator: Iterator[Item], depth: int = 1) -> Generator[Item, None, 
     reader = _Reader(iterator, depth)
     reader.start()
     try:
-        while True:
-            kind, value = reader.take()
-            if kind == "error":
-                raise value
-            if kind == "end":
-                return
-            yield value
-            del value  # the caller may have let go of it: it must not wait here while the next is made
+        while (taken := reader.take())[0] == "item":
+            yield taken.pop()  # the caller's alone: a local would hold it while the caller works, and drops it
+        if taken[0] == "error":
+            raise taken.pop()
     finally:
         reader.end()
 
@@ -45,20 +41,20 @@ class _Reader(threading.Thread):
         super().__init__(name="chainrule-prefetch", daemon=True)
         self.iterator, self.ended = iterator, False
         self.room = threading.Semaphore(max(1, depth))
-        self.made: SimpleQueue[tuple[str, Any]] = SimpleQueue()
+        self.made: SimpleQueue[list[Any]] = SimpleQueue()
 
     def run(self) -> None:
         try:
-            last: tuple[str, Any] = ("end", None)
+            last: list[Any] = ["end"]
             try:
                 self._make()
             except BaseException as error:  # noqa: BLE001 (whatever it is, it is raised where the item would have come)
-                last = ("error", error)
+                last = ["error", error]
             finally:
                 self._close()
             self.made.put(last)
         except BaseException as error:  # noqa: BLE001 (closing failed: the caller waits for an answer)
-            self.made.put(("error", error))
+            self.made.put(["error", error])
 
     def _make(self) -> None:
         while True:
@@ -69,7 +65,7 @@ class _Reader(threading.Thread):
                 item = next(self.iterator)
             except StopIteration:
                 return
-            self.made.put(("item", item))
+            self.made.put(["item", item])
             del item  # the caller's alone: it must not be held while the next is made
 
     def _close(self) -> None:
@@ -77,8 +73,8 @@ class _Reader(threading.Thread):
         if close is not None:
             close()
 
-    def take(self) -> tuple[str, Any]:
-        """The next item, waiting for it; then there is room for another."""
+    def take(self) -> list[Any]:
+        """What kind of thing comes next, and it, waiting for it; then there is room for another."""
         while True:
             try:
                 found = self.made.get(timeout=GLANCE)
