@@ -10,7 +10,9 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "chainrule train mnist --network examples/digits.formula --learning-rate 0.002 --schedule cosine",
         "chainrule train examples/penguins.csv --target species --out runs/penguins",
         "chainrule train examples/penguins.csv --target body_mass_g --dropout 0.1 --early-stopping 30",
+        "chainrule train --resume runs/digits --epochs 10",
     ),
+    "reproduce": ("chainrule reproduce runs/digits",),
     "predict": (
         "chainrule predict runs/penguins/model.safetensors examples/penguins.csv --out predictions.csv",
         "chainrule predict runs/digits/model.safetensors --data mnist --index 0..9",

@@ -55,6 +55,7 @@ class TrainOptions:
     header: str | None = None
     encoding: str | None = None
     memory: str | None = None
+    in_pieces: bool | None = None  # what a run that is gone on with did; None: as the memory says
     data_dir: Path | None = None
     labels: Path | None = None
     test_labels: Path | None = None
@@ -82,6 +83,29 @@ def named_file(text: str | None) -> Path | None:
     except ValueError:
         return Path(str(text))
     return None
+
+
+def given_rows(options: TrainOptions, count: int) -> int:
+    """--rows, or all of them. Raises: SettingError."""
+    rows = count if options.rows is None else options.rows
+    if not 1 <= rows <= count:
+        raise SettingError(say("training.whole_number", name="rows", came=rows, low=1, high=count))
+    return rows
+
+
+def given_held_out(options: TrainOptions, rows: int) -> int | Path:
+    """How many rows --validation keeps out: a number, a share of them, or a file. Raises: SettingError."""
+    text = options.validation or "0"
+    try:
+        number = float(text)
+    except ValueError:
+        return Path(text)
+    count = round(number * rows) if 0 < number < 1 else int(number) if number.is_integer() else -1
+    if not 0 <= count < rows:
+        raise SettingError(
+            say("training.whole_number", name="validation", came=text if count < 0 else count, low=0, high=rows - 1)
+        )
+    return count
 
 
 def given_names(text: str | None) -> tuple[str, ...] | None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chainrule.errors import FileError
+from chainrule.errors import FileError, RunLocked
 from chainrule.messages import say
 from chainrule.training.files import write_bytes
+from chainrule.training.locks import HOLDER, LOCK, hold, is_held
 
 if TYPE_CHECKING:
     from chainrule.kernels.profile import Profile
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 MAX_RUNS = 10_000
 MODEL, FORMULAS, HISTORY, CURVES, NOTE = "model.safetensors", "network.formula", "history.csv", "curves.png", "run.json"
-PROFILE = "profile.json"
+PROFILE, CHECKPOINTS = "profile.json", "checkpoints"
+MARKS = {LOCK, HOLDER}  # of a training that holds the folder
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,14 @@ class Run:
         save_curves(history, self.folder / CURVES, test=test)
         return [HISTORY, CURVES]
 
+    def save_formulas(self, network: Network) -> list[str]:
+        """The formulas alone: what is known before the first step. Raises: FileError."""
+        write_bytes(self.folder / FORMULAS, network.formulas.encode())
+        return [FORMULAS]
+
     def save_note(self, note: Mapping[str, Any]) -> list[str]:
         """How the run was made and what it reached, as JSON."""
-        return self._save_json(NOTE, {**note, "versions": versions()})
+        return self._save_json(NOTE, note)
 
     def save_profile(self, profile: Profile) -> list[str]:
         """Where the time of a step went, as JSON."""
@@ -70,38 +78,73 @@ class Run:
         write_bytes(self.folder / name, (text + "\n").encode())
         return [name]
 
-    def discard_if_empty(self) -> None:
-        """A run that kept nothing leaves no folder."""
-        try:
-            self.folder.rmdir()
-        except OSError:
+    def discard_if_unused(self) -> None:
+        """A run that reached nothing leaves no folder: neither weights nor a checkpoint are in it."""
+        names = {path.name for path in self.folder.iterdir()} - MARKS
+        if not names <= {NOTE, FORMULAS, CHECKPOINTS} or any((self.folder / CHECKPOINTS).glob("*")):
             return
+        with suppress(OSError):
+            (self.folder / CHECKPOINTS).rmdir() if CHECKPOINTS in names else None
+            for name in (NOTE, FORMULAS, HOLDER, LOCK):
+                (self.folder / name).unlink(missing_ok=True)
+            self.folder.rmdir()
 
 
-def start_run(asked: Path | None, name: str) -> Run:
-    """Make the folder: the asked one or runs/<name>; where it holds something, the first free of <folder>-2, -3, …
+@contextmanager
+def new_run(asked: Path | None, name: str) -> Iterator[Run]:
+    """A folder for a run, held while the block runs: the asked one or runs/<name>; where that has something, the first
+    free of <folder>-2, -3, …
 
-    Raises: FileError where it cannot be made.
+    Raises: RunLocked where another training writes to the asked folder; FileError where it cannot be made.
     """
-    asked = asked if asked is not None else RUNS / (re.sub(r"[^\w.-]+", "-", name).strip(".-") or "network")
+    with ExitStack() as held:
+        yield _find_folder(asked, name, held)
+
+
+@contextmanager
+def old_run(folder: Path) -> Iterator[Run]:
+    """The folder of a run that is gone on with, held while the block runs. Raises: RunLocked, FileError."""
+    with hold(folder):
+        yield Run(folder, folder)
+
+
+def _find_folder(given: Path | None, name: str, held: ExitStack) -> Run:
+    asked = given if given is not None else RUNS / (re.sub(r"[^\w.-]+", "-", name).strip(".-") or "network")
     try:
         for number in range(1, MAX_RUNS):
             folder = asked if number == 1 else asked.with_name(f"{asked.name}-{number}")
-            if _take(folder):
-                return Run(folder, asked)
+            try:
+                if _take(folder, held):
+                    return Run(folder, asked)
+            except RunLocked:
+                # Who named the folder wants that one. Two trainings that named none get a folder each.
+                if given is not None and number == 1:
+                    raise
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte, or without a name
+        if isinstance(error, FileError):
+            raise
         reason = getattr(error, "strerror", None) or error
         raise FileError(say("training.cannot_write", path=asked, reason=reason)) from None
     raise FileError(say("interfaces.runs_full", path=asked, limit=MAX_RUNS))
 
 
-def _take(folder: Path) -> bool:
-    """Whether the folder was made just now, or is there and empty."""
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        return folder.is_dir() and not any(folder.iterdir())
+def _take(folder: Path, held: ExitStack) -> bool:
+    """Hold the folder where it is new or empty. Raises: RunLocked where another training writes to it."""
+    if folder.exists() and (not folder.is_dir() or _has_something(folder)):
+        if is_held(folder):
+            held.enter_context(hold(folder))  # refuses, and says who holds it
+        return False
+    own = ExitStack()
+    own.enter_context(hold(folder))
+    if _has_something(folder):  # of a training that was faster
+        own.close()
+        return False
+    held.enter_context(own)
     return True
+
+
+def _has_something(folder: Path) -> bool:
+    return any(path.name not in MARKS for path in folder.iterdir())
 
 
 def versions(packages: Sequence[str] = ("chainrule", "numpy", "llvmlite")) -> dict[str, str]:

@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
-from chainrule.errors import Diverged, SettingError
+from chainrule.errors import ChainruleError, Diverged, SettingError
 from chainrule.formula.expr import Symbol
 from chainrule.formula.text import update_text
 from chainrule.interfaces.answers import NUMBER_METRICS, plain_means, shown_means
-from chainrule.interfaces.material import Material, material_for
+from chainrule.interfaces.material import Material, material_for, row_count
 from chainrule.interfaces.options import TrainOptions, given_class_weights, given_names, given_settings
-from chainrule.interfaces.runs import Run, start_run
+from chainrule.interfaces.records import CUT_SHORT, DIVERGED, ENDED, Record, first_record, unfinished
+from chainrule.interfaces.runs import Run, new_run
+from chainrule.interfaces.signals import Ending
 from chainrule.messages import say
+from chainrule.training.checkpoints import Checkpoints
+from chainrule.training.network import read_formula_file
 
 if TYPE_CHECKING:
     from chainrule.training.network import Network
@@ -29,78 +33,150 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainOptions", "train"]
 
-INTERRUPTED = 130  # what shells report of a command that Ctrl-C ended
+STATED = "5 minutes"  # between checkpoints, where nothing else is asked for
+KEPT = 3
 
 
-def train(options: TrainOptions, command: list[str]) -> int:
-    """Train, evaluate on the test rows, and leave a run folder; the exit code."""
-    material = material_for(options)
-    fitting = _fitting(options, material)
-    run = start_run(options.out, material.name)
-    if material.layout is not None:
-        from chainrule.interfaces.columns import print_columns
+def train(options: TrainOptions, command: list[str], given: Collection[str] = ()) -> int:
+    """Train, evaluate on the test rows, and leave a run folder; the exit code.
 
-        print_columns(material.layout)
-    for line in material.told:
-        click.echo(line, err=True)
-    try:
-        return _train_into(run, material, fitting, options, command)
-    finally:
-        run.discard_if_empty()
+    `given` are the options that were written on the command line.
+    """
+    with Ending() as ending:
+        if options.resume is not None:
+            from chainrule.interfaces.resume import resume
+
+            return resume(options, given, ending)
+        if options.network is not None:  # read once: run.json keeps what was read
+            options = replace(options, network_text=read_formula_file(options.network))
+        material = material_for(options)
+        fitting = fitting_for(options, material)
+        wishes = checkpoints_for(options, options.out or Path())  # a complaint comes before a folder is made
+        with new_run(options.out, material.name) as run:
+            for line in remarks(material):
+                click.echo(line, err=True)
+            record = first_record(command, options, material, used_options(fitting))
+            try:
+                outcome = perform(Task(run, material, fitting, record, replace(wishes, folder=run.folder)), ending)
+            except (ChainruleError, KeyboardInterrupt, SystemExit):
+                run.discard_if_unused()
+                raise
+            return report(outcome, options.as_json)
 
 
-def _train_into(
-    run: Run, material: Material, fitting: dict[str, Any], options: TrainOptions, command: list[str]
-) -> int:
-    network = material.network
+@dataclass(frozen=True)
+class Task:
+    """A training and where it goes. `resumed`: its folder has a run.json, and perhaps checkpoints."""
+
+    run: Run
+    material: Material
+    fitting: Mapping[str, Any]
+    record: Record
+    checkpoints: Checkpoints
+    resumed: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training came to; `code` is the exit code."""
+
+    task: Task
+    history: History
+    test: Mapping[str, Any]
+    reached: Mapping[str, Any]
+    files: list[str]
+    code: int
+
+
+def perform(task: Task, ending: Ending) -> Outcome:
+    """Train, and leave all files of the run folder. Raises: ChainruleError."""
+    run, material, network = task.run, task.material, task.material.network
+    task.record.begin_part(task.fitting["epochs"])
+    run.save_formulas(network)
+    run.save_note(task.record.content)
     start = time.perf_counter()
     try:
-        history = network.fit(material.training, **fitting)
-    except Diverged:
+        with ending.in_training():
+            import inspect  # FIXME until fit has it
+
+            kept: dict[str, Any] = {"checkpoints": task.checkpoints, "resume": task.resumed or None}
+            kept = kept if "resume" in inspect.signature(network.fit).parameters else {}
+            history = network.fit(material.training, **task.fitting, **kept)
+    except Diverged as error:
         files = run.save_network(network)
+        task.record.end_part(DIVERGED, {"diverged": str(error).splitlines()[0]})
+        run.save_note(task.record.content)
         _tell("run_saved", folder=run.folder, files=", ".join(files))
         raise
     seconds = time.perf_counter() - start
     files = run.save_network(network)  # first, so that nothing that follows can lose the weights
-    measured = {} if fitting.get("metrics") is None else {"metrics": fitting["metrics"]}
+    metrics = task.fitting.get("metrics")
+    measured = {} if metrics is None else {"metrics": metrics}
     test = {} if material.test is None else plain_means(network.evaluate(material.test, **measured))
     files += run.save_history(history, test)
     files += material.picture(run) if material.picture is not None else []
     if history.profile is not None:
         files += run.save_profile(history.profile)
-    rule, lines = _update_of(fitting["optimizer"])
-    stopped = _stopped(fitting.get("callbacks", ()), history, fitting["epochs"])
-    record = {
+    reached = {
         "run": str(run.folder),
         "model": str(run.model),
         "samples": material.samples,
         "epochs": len(history.epoch),
-        "best_epoch": stopped,
+        "best_epoch": _stopped(task.fitting.get("callbacks", ()), history, task.fitting["epochs"]),
         "seconds": round(seconds, 3),
         "interrupted": history.interrupted,
         "train": _last(history),
         "test": test,
     }
-    asked = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(options).items()}
-    asked["test_file"] = asked.pop("test")
-    used = {"optimizer": rule, "update": lines, "epochs": fitting["epochs"], "batch_size": fitting["batch_size"]}
-    reached = {k: v for k, v in record.items() if k not in ("run", "model", "epochs")}
-    files += run.save_note({"command": command, **asked, **used, **reached})
+    noted = {k: v for k, v in reached.items() if k not in ("run", "model", "epochs")}
+    early = not history.interrupted and len(history.epoch) < task.fitting["epochs"]
+    noted |= {"epochs_done": len(history.epoch), "stopped_early": early}
+    task.record.end_part(CUT_SHORT if history.interrupted else ENDED, noted)
+    files += run.save_note(task.record.content)
+    return Outcome(task, history, test, reached, files, ending.code if history.interrupted else 0)
+
+
+def report(outcome: Outcome, as_json: bool) -> int:
+    """Print what was reached; the exit code."""
+    run, material = outcome.task.run, outcome.task.material
     if run.moved:
         _tell("run_exists", asked=run.asked, folder=run.folder)
-    if options.as_json:
+        if unfinished(run.asked):
+            click.echo(say("runs.unfinished", folder=run.asked), err=True)
+    if as_json:
         columns = {} if material.layout is None else {"table": material.layout.to_dict()}
-        click.echo(json.dumps({**record, "files": files, **columns}, ensure_ascii=False))
+        click.echo(json.dumps({**outcome.reached, "files": outcome.files, **columns}, ensure_ascii=False))
     else:
-        _report(run, material, history, test, files)
-    return INTERRUPTED if history.interrupted else 0
+        _report(run, material, outcome.history, outcome.test, outcome.files)
+    return outcome.code
+
+
+def checkpoints_for(options: TrainOptions, folder: Path) -> Checkpoints:
+    """Where and how often. Raises: SettingError."""
+    every = STATED if options.checkpoint_every is None else options.checkpoint_every
+    return Checkpoints(folder, every=every, keep=KEPT if options.keep is None else options.keep)
+
+
+def remarks(material: Material) -> tuple[str, ...]:
+    """What is told before the training; the columns of a table are printed."""
+    if material.layout is not None:
+        from chainrule.interfaces.columns import print_columns
+
+        print_columns(material.layout)
+    return material.told
+
+
+def used_options(fitting: Mapping[str, Any]) -> dict[str, Any]:
+    """What was decided by the data, for the run's note."""
+    rule, lines = _update_of(fitting["optimizer"])
+    return {"optimizer": rule, "update": lines, "epochs": fitting["epochs"], "batch_size": fitting["batch_size"]}
 
 
 def _report(run: Run, material: Material, history: History, test: Mapping[str, Any], files: list[str]) -> None:
     if history.profile is not None:
         click.echo(str(history.profile))
     if material.test is not None:
-        count, means = len(next(iter(material.test.values()))), shown_means(test)
+        count, means = row_count(material.test), shown_means(test)
         images = material.layout is None
         click.echo(say("interfaces.test_result" if images else "interfaces.test_rows", count=count, means=means))
     click.echo(say("interfaces.run_saved", folder=run.folder, files=", ".join(files)))
@@ -109,7 +185,7 @@ def _report(run: Run, material: Material, history: History, test: Mapping[str, A
 # --- what fit is asked for --------------------------------------------------------------------------------------------
 
 
-def _fitting(options: TrainOptions, material: Material) -> dict[str, Any]:
+def fitting_for(options: TrainOptions, material: Material) -> dict[str, Any]:
     """The options of `Network.fit`. Raises: SettingError for what does not go together."""
     fitting: dict[str, Any] = {
         "epochs": material.defaults.epochs if options.epochs is None else options.epochs,
@@ -186,7 +262,7 @@ def _number(text: str) -> float:
 def _counts(material: Material) -> dict[int, int]:
     if material.classes is None:
         return {}
-    counted = np.bincount(material.classes.astype(np.int64), minlength=len(material.class_names))
+    counted = np.bincount(material.classes.astype(np.int64, copy=False), minlength=len(material.class_names))
     return dict(enumerate(counted.tolist()))
 
 
