@@ -214,11 +214,7 @@ def arrays_for(system: System, split: Split, *, with_targets: bool = True) -> di
 
     Raises: SettingError where they want more than images and labels.
     """
-    inputs = system.of_role("input")
-    if len(inputs) != 1:
-        names = ", ".join(t.name for t in inputs) or "–"
-        raise SettingError(say("interfaces.one_input", names=names))
-    arrays = {inputs[0].name: split.images}
+    arrays = {image_input(system): split.images}
     if with_targets:
         arrays |= {t.name: split.labels for t in system.of_role("target", "label")}
     return arrays
@@ -226,17 +222,31 @@ def arrays_for(system: System, split: Split, *, with_targets: bool = True) -> di
 
 def sizes_for(system: System, data: Dataset) -> dict[str, int]:
     """The index sizes that the data set says and the text does not: rows and columns of an image, classes."""
+    return image_sizes(system, data.image_shape, data.classes)
+
+
+def image_input(system: System) -> str:
+    """The one input's name. Raises: SettingError where the formulas have none or several."""
+    inputs = system.of_role("input")
+    if len(inputs) != 1:
+        names = ", ".join(t.name for t in inputs) or "–"
+        raise SettingError(say("interfaces.one_input", names=names))
+    return inputs[0].name
+
+
+def image_sizes(system: System, shape: tuple[int, ...], classes: int) -> dict[str, int]:
+    """The same of images of this shape: (rows, columns), or (rows, columns, 3)."""
     sizes: dict[str, int] = {}
     for tensor in system.of_role("input"):
         own = [i for i in tensor.indices if i != system.samples]
-        if len(own) == len(data.image_shape):
-            sizes |= dict(zip(own, data.image_shape, strict=True))
+        if len(own) == len(shape):
+            sizes |= dict(zip(own, shape, strict=True))
         elif len(own) == 1:
-            sizes[own[0]] = math.prod(data.image_shape)
+            sizes[own[0]] = math.prod(shape)
     for tensor in system.of_role("target"):
         own = [i for i in tensor.indices if i != system.samples]
         if len(own) == 1:
-            sizes.setdefault(own[0], data.classes)
+            sizes.setdefault(own[0], classes)
     for tensor in system.of_role("label"):
-        sizes.setdefault(str(tensor.classes), data.classes)
+        sizes.setdefault(str(tensor.classes), classes)
     return {index: size for index, size in sizes.items() if index not in system.sizes}

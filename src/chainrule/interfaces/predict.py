@@ -13,7 +13,7 @@ import click
 import numpy as np
 
 from chainrule.data.datasets import Dataset, Split
-from chainrule.data.readers import read_rows
+from chainrule.data.readers import SUFFIXES, read_rows
 from chainrule.errors import SettingError
 from chainrule.formula.system import System
 from chainrule.interfaces.answers import (
@@ -27,6 +27,8 @@ from chainrule.interfaces.answers import (
     write_answers,
 )
 from chainrule.interfaces.datasets import arrays_for, find
+from chainrule.interfaces.idx_files import is_idx
+from chainrule.interfaces.image_files import Images, image_rows, images_in, labelled, read_for
 from chainrule.interfaces.images import ImageNote, note_of
 from chainrule.interfaces.options import given_memory, given_names
 from chainrule.interfaces.tabular import layout_of
@@ -76,7 +78,7 @@ def predict(
         reading = Reading(header, encoding, unknown, budget)
         return predict_tables(network, layout, table_files(files), index, reading, Answers(as_json, out))
     note = note_of(network, model)
-    rows = _from_files(files, index) if files else _from_data(find(_named(data, note), data_dir), split, index)
+    rows = _from_files(files, index, note) if files else _from_data(find(_named(data, note), data_dir), split, index)
     outputs = _outputs(network, rows)
     records = [_record(network.system, rows, outputs, row, note) for row in range(len(rows.names))]
     if out is not None:
@@ -114,15 +116,21 @@ def evaluate(
     if (layout := layout_of(network, model)) is not None:
         reading = Reading(header, encoding, unknown, budget)
         return evaluate_table(network, layout, table_files(files), names, reading, as_json)
+    note = note_of(network, model)
+    chosen: Images
     if files:
-        raise SettingError(say("tables.not_of_tables", path=files[0]))
-    name = _named(data, note_of(network, model))
-    chosen = _split(find(name, data_dir), split)
+        name, chosen = str(files[0]), _labelled(files, labels, split, note, budget)
+    else:
+        name = _named(data, note)
+        chosen = _split(find(name, data_dir), split)
     asked = {} if names is None else {"metrics": names}
-    means = plain_means(network.evaluate(arrays_for(network.system, chosen), **asked))
-    count = len(chosen.images)
+    means = plain_means(network.evaluate(image_rows(network.system, chosen), **asked))
+    count = len(chosen.images) if isinstance(chosen, Split) else chosen.rows
     if as_json:
-        click.echo(json.dumps({"data": name, "split": split, "samples": count, **means}))
+        own = {} if files else {"split": split}
+        click.echo(json.dumps({"data": name, **own, "samples": count, **means}, ensure_ascii=False))
+    elif files:
+        click.echo(say("datasets.evaluated", path=name, count=count, means=shown_means(means)))
     else:
         click.echo(say("interfaces.evaluated", data=name, split=split, count=count, means=shown_means(means)))
     return 0
@@ -168,12 +176,22 @@ def _from_data(data: Dataset, split: str, index: str | None) -> Rows:
     return Rows(list(numbers), chosen.images[numbers], chosen.labels[numbers])
 
 
-def _from_files(files: Sequence[Path], index: str | None) -> Rows:
-    """The rows of every file, one after another; `index` picks some of each."""
+def _labelled(files: Sequence[Path], labels: Path | None, split: str, note: ImageNote | None, budget: int) -> Images:
+    """Raises: SettingError for several files, or one that has no labels."""
+    if len(files) > 1:
+        raise SettingError(say("tables.one_file", came=len(files)))
+    if not files[0].is_dir() and not is_idx(files[0]) and labels is None:
+        raise SettingError(say("tables.not_of_tables", path=files[0]))
+    return labelled(files[0], labels, split, note, budget)
+
+
+def _from_files(files: Sequence[Path], index: str | None, note: ImageNote | None) -> Rows:
+    """The rows of every file, one after another; `index` picks some of each. Of a folder its images."""
+    files = [path for given in files for path in (images_in(given) if given.is_dir() else [given])]
     names: list[str | int] = []
     parts: list[Array] = []
     for path in files:
-        rows = read_rows(path)
+        rows = read_rows(path) if note is None or path.suffix.lower() not in SUFFIXES else read_for(note, path)
         numbers = range(len(rows)) if index is None else parse_index(index, len(rows))
         parts.append(rows[list(numbers)])
         names += [path.name if len(rows) == 1 else n if len(files) == 1 else f"{path.name} {n}" for n in numbers]
