@@ -1,8 +1,8 @@
 """A large table's rows as a network reads them, written once to a file that has no name.
 
-A training reads its rows again in every epoch. To decode Parquet and look up words each time would take longer than the
-steps of a small network do; and rows that lie apart in a file of numbers can be had in any order. So each row is written
-once, and the file is mapped. It has no name from the start: whatever ends the process, its space is free again.
+A training reads its rows again in every epoch. To decode Parquet and look up words each time would take longer than
+the steps of a small network do, and rows of a file of numbers can be had in any order. So each row is written once, and
+the file is mapped. It has no name from the start: whatever ends the process, its space is free again.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import IO, Any
 import numpy as np
 
 from chainrule.cache import cache_folder
+from chainrule.data.sources.arrays import mapped
+from chainrule.data.sources.source import Source
 from chainrule.errors import FileError
 from chainrule.messages import say
 
@@ -36,32 +38,47 @@ class Kept:
     [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]
     """
 
-    def __init__(self, source: object):
-        self.source = source
+    def __init__(self, path: object):
+        self.path = path
         self.rows = 0
         self._files: dict[str, IO[bytes]] = {}
         self._kinds: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
+        self._mapped: dict[str, Array] | None = None
 
     def add(self, arrays: Mapping[str, Array]) -> None:
         """Further rows of every field, of the shapes and dtypes of the first ones. Raises: FileError."""
         for name, array in arrays.items():
             if name not in self._files:
-                self._files[name] = _nameless(self.source)
+                self._files[name] = _nameless(self.path)
                 self._kinds[name] = (array.shape[1:], array.dtype)
             try:
                 self._files[name].write(np.ascontiguousarray(array).data)
             except OSError as error:
-                raise _cannot_keep(self.source, error) from None
+                raise _cannot_keep(self.path, error) from None
         self.rows += len(next(iter(arrays.values())))
+
+    @property
+    def bytes(self) -> int:
+        """Of all rows."""
+        return self.rows * sum(math.prod(shape) * dtype.itemsize for shape, dtype in self._kinds.values())
 
     def mapped(self) -> dict[str, Array]:
         """All rows by field; nothing can be added after. Raises: FileError."""
+        if self._mapped is None:
+            self._mapped = self._map()
+        return self._mapped
+
+    def source(self, name: str, memory: int) -> Source:
+        """The rows as a training reads them. Raises: SettingError where the memory does not suffice."""
+        return mapped(self.mapped(), name=name, memory=memory)
+
+    def _map(self) -> dict[str, Array]:
         found = {}
         for name, file in self._files.items():
             try:
                 file.flush()
             except OSError as error:
-                raise _cannot_keep(self.source, error) from None
+                raise _cannot_keep(self.path, error) from None
             shape, dtype = self._kinds[name]
             # The map keeps the file open.
             found[name] = np.memmap(file, dtype, "r", shape=(self.rows, *shape))  # type: ignore[call-overload]
@@ -80,7 +97,7 @@ def check_room(source: object, wanted: int) -> None:
 
 def _nameless(source: object) -> IO[bytes]:
     try:
-        return tempfile.TemporaryFile(dir=_folder(source), prefix="rows-")  # noqa: SIM115 (the map outlives this)
+        return tempfile.TemporaryFile(dir=_folder(source), prefix="rows-")
     except OSError as error:
         raise _cannot_keep(source, error) from None
 

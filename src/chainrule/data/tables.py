@@ -280,6 +280,7 @@ def arrow() -> Any:
     """pyarrow's package. Raises: SettingError where it is not installed."""
     try:
         import pyarrow
+        import pyarrow.compute
         import pyarrow.csv
         import pyarrow.parquet
     except ImportError:
