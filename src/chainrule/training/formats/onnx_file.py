@@ -21,6 +21,7 @@ import numpy as np
 
 from chainrule.errors import FormulaError, SettingError, ShapeError
 from chainrule.formula.expr import (
+    ONE,
     Delta,
     Element,
     Expr,
@@ -386,9 +387,7 @@ class _Writer:
                         name = self.graph.node("Softmax", inside.name, axis=inside.axes.index(index))
                         rest = mul(*(f for f in product.factors if f is not factor and f is not powers))
                         softmax = Value(name, inside.axes)
-                        return (
-                            softmax if rest == Number(1) else self.values.join("Mul", softmax, self.values.real(rest))
-                        )
+                        return softmax if rest == ONE else self.values.join("Mul", softmax, self.values.real(rest))
         return None
 
     def _normalized(self, powers: Element, total: str) -> tuple[Expr, str] | None:

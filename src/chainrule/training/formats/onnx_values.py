@@ -11,6 +11,7 @@ import numpy as np
 
 from chainrule.errors import FormulaError
 from chainrule.formula.expr import (
+    MINUS_ONE,
     Add,
     Apply,
     Compare,
@@ -31,10 +32,7 @@ from chainrule.messages import say
 from chainrule.training.formats.onnx_graph import Graph, Value
 
 # One operator each. ONNX Runtime's Sigmoid is 1.5e-8 where the true value is smaller.
-UNARY = {
-    **{"exp": "Exp", "log": "Log", "sin": "Sin", "cos": "Cos", "tanh": "Tanh", "sigmoid": "Sigmoid", "relu": "Relu"},
-    **{"abs": "Abs", "sign": "Sign", "floor": "Floor"},
-}
+UNARY = {n: n.capitalize() for n in ("exp", "log", "sin", "cos", "tanh", "sigmoid", "relu", "abs", "sign", "floor")}
 BINARY = {"max": "Max", "min": "Min"}
 COMPARISONS = {"<": "Less", "<=": "LessOrEqual", ">": "Greater", ">=": "GreaterOrEqual", "==": "Equal", "!=": "Equal"}
 
@@ -49,7 +47,7 @@ class Values:
         self.tensors: dict[str, Value] = {}
         self.declared: dict[str, tuple[str, ...]] = {}
         self.symbols: dict[str, Callable[[], Value]] = {}
-        self.rewritten: Callable[[Expr], Value | None] = lambda expr: None
+        self.rewritten: Callable[[Expr], Value | None] = lambda _: None
         self.batch: str | None = None
         self.order: list[str] = []
         self.formula = ""
@@ -131,7 +129,7 @@ class Values:
                     below.append(base if exponent == -1 else Power(base, Number(-exponent)))
                 case _:
                     above.append(factor)
-        if above and above[0] == Number(-1) and len(above) > 1:
+        if above and above[0] == MINUS_ONE and len(above) > 1:
             return self._joined("Neg", [self._quotient(above[1:], below)])
         return self._quotient(above, below)
 
