@@ -48,8 +48,9 @@ class BigTable(ABC):
 
     @property
     def piece_rows(self) -> int:
-        """Of one piece: PIECE_BYTES of float64, whatever the memory."""
-        return max(1, min(PIECE_ROWS, PIECE_BYTES // (8 * max(1, len(self.names)))))
+        """Of one piece: PIECE_BYTES of float64, whatever the memory; a power of two, as what predicts it works in."""
+        rows = max(1, min(PIECE_ROWS, PIECE_BYTES // (8 * max(1, len(self.names)))))
+        return 1 << (rows.bit_length() - 1)
 
     @property
     def in_memory(self) -> int:

@@ -5,27 +5,30 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
+from chainrule.data.bigtables import BigTable, big_table
 from chainrule.data.columns import Layout
 from chainrule.data.memory import DEFAULT_MEMORY
+from chainrule.data.sources import Source
 from chainrule.data.tables import Table, read_table
 from chainrule.errors import DataError, SettingError
-from chainrule.interfaces.tabular import arrays_from, targets_from
+from chainrule.interfaces.tabular import inputs_of, targets_from
 from chainrule.messages import say
-from chainrule.training.files import write_bytes
+from chainrule.training.files import written
 from chainrule.training.network import Network
 
 Array = np.ndarray[Any, Any]
 
 SHOWN_COLUMNS = 6  # in one line
-ROWS_AT_ONCE = 65_536  # answers are written in pieces, so that a long table needs little memory
+RECORDS_AT_ONCE = 4096  # of answers that are written: a thousand classes each are some 400 MB as text and objects
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,24 @@ class Reading:
     header: str | None = None
     encoding: str | None = None
     unknown: str = "other"
-    memory: int = DEFAULT_MEMORY
+    memory: int | None = None
+
+    def big(self, path: Path) -> BigTable | None:
+        """The file as one that is read in pieces; None where it fits into the memory."""
+        return big_table(path, self.memory or DEFAULT_MEMORY, asked=self.memory is not None)
+
+    def noted(self, pieces: Iterable[Table], big: BigTable, layout: Layout) -> Iterator[Table]:
+        """The pieces; before and after them it is told what was not used and what was filled."""
+        known = {f.column for f in layout.features} | {c.column for c in layout.left_out} | {layout.target.column}
+        if extra := [name for name in big.names if name not in known]:
+            click.echo(say("tables.not_used", path=big.path, names=", ".join(extra)), err=True)
+        filled: set[str] = set()
+        for table in pieces:
+            filled |= set(layout.filled(table))
+            yield table
+        if filled:
+            names = ", ".join(name for name in big.names if name in filled)
+            click.echo(say("tables.filled", path=big.path, names=names), err=True)
 
     def table(self, path: Path, layout: Layout) -> Table:
         """Raises: FileError, DataError, SettingError."""
@@ -85,22 +105,52 @@ def table_files(files: Sequence[Path]) -> Sequence[Path]:
 def predict_tables(
     network: Network, layout: Layout, files: Sequence[Path], index: str | None, reading: Reading, answers: Answers
 ) -> int:
-    """Predict every row of every file, or those of --index (from 0); the exit code."""
-    records: list[dict[str, Any]] = []
-    for path in files:
-        table = reading.table(path, layout)
-        encoded = layout.encode(table, unknown=reading.unknown)
-        outputs = network.predict(arrays_from(network.system, layout, encoded, network.dtype))
-        rows = _chosen(index, table.rows)
-        own = {"file": path.name} if len(files) > 1 else {}
-        records += [{**own, **record} for record in _records(layout, np.asarray(outputs), rows)]
+    """Predict every row of every file, or those of --index (from 0); the exit code.
+
+    What was read into memory is printed when all is done; of a file that is read in pieces the answers come as they are
+    found, in the order of the file.
+    """
+    tables = [_tables(path, layout, reading) for path in files]
+    found = _answers(network, layout, zip(files, tables, strict=True), index, reading)
+    if all(big is None for big, _ in tables):
+        found = iter(list(found))
     if answers.out is not None:
-        write_answers(answers.out, [_spread(record) for record in records])
+        write_answers(answers.out, map(_spread, found))
     elif answers.as_json:
-        click.echo(json.dumps(records, ensure_ascii=False))
+        for text in _json_texts(found):
+            click.echo(text, nl=False)
     else:
-        click.echo(as_csv([_spread(record) for record in records]), nl=False)
+        for text in csv_texts(map(_spread, found)):
+            click.echo(text, nl=False)
     return 0
+
+
+Pieces = tuple[BigTable | None, Iterable[Table]]
+
+
+def _tables(path: Path, layout: Layout, reading: Reading) -> Pieces:
+    """A file as one table, or as pieces where it is larger than the memory."""
+    big = reading.big(path)
+    if big is None:
+        return None, [reading.table(path, layout)]
+    from chainrule.interfaces.bigtables import columns_of
+
+    return big, reading.noted(big.tables(columns_of(layout, big, target=False)), big, layout)
+
+
+def _answers(
+    network: Network, layout: Layout, tables: Iterable[tuple[Path, Pieces]], index: str | None, reading: Reading
+) -> Iterator[dict[str, Any]]:
+    """A record of every row that is asked for."""
+    tables = list(tables)
+    for path, (big, pieces) in tables:
+        own = {"file": path.name} if len(tables) > 1 else {}
+        asked = None if big is None else _chosen(index, big.rows)
+        for table in pieces:
+            outputs = np.asarray(network.predict(inputs_of(network, layout, table, reading.unknown)))
+            rows = _chosen(index, table.rows) if asked is None else _within(asked, table)
+            for record in _records(layout, outputs, rows, table.first):
+                yield {**own, **record}
 
 
 def _chosen(index: str | None, count: int) -> Sequence[int]:
@@ -109,7 +159,14 @@ def _chosen(index: str | None, count: int) -> Sequence[int]:
     return range(count) if index is None else parse_index(index, count)
 
 
-def _records(layout: Layout, outputs: Array, rows: Sequence[int]) -> Iterator[dict[str, Any]]:
+def _within(asked: Sequence[int], table: Table) -> Sequence[int]:
+    """Those of the asked rows of a file that a piece has, counted from its first."""
+    if isinstance(asked, range):
+        return range(table.rows)
+    return [row - table.first for row in sorted(asked) if table.first <= row < table.first + table.rows]
+
+
+def _records(layout: Layout, outputs: Array, rows: Sequence[int], first: int = 0) -> Iterator[dict[str, Any]]:
     """{row, prediction} of a number; of classes also the probability and those of all, or the values of a margin."""
     words = layout.target.words
     if layout.target.task == "classification":
@@ -119,11 +176,11 @@ def _records(layout: Layout, outputs: Array, rows: Sequence[int]) -> Iterator[di
         one, all_ = ("probability", "probabilities") if shares else ("value", "values")
     for row in rows:
         if layout.target.task == "regression":
-            yield {"row": row + 1, "prediction": float(np.ravel(outputs[row])[0])}
+            yield {"row": first + row + 1, "prediction": float(np.ravel(outputs[row])[0])}
             continue
         best = int(np.argmax(outputs[row]))
         named = dict(zip(words, outputs[row].tolist(), strict=False))
-        yield {"row": row + 1, "prediction": words[best], one: float(outputs[row, best]), all_: named}
+        yield {"row": first + row + 1, "prediction": words[best], one: float(outputs[row, best]), all_: named}
 
 
 def _spread(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,22 +190,53 @@ def _spread(record: Mapping[str, Any]) -> dict[str, Any]:
     return flat | {f"value({word})": value for word, value in record.get("values", {}).items()}
 
 
-def as_csv(records: Sequence[Mapping[str, Any]]) -> str:
-    """Rows below the names of the first; numbers with the digits that float32 has."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(records[0])
-    for record in records:
-        writer.writerow([f"{v:.7g}" if isinstance(v, float) else v for v in record.values()])
-    return text.getvalue()
+def csv_texts(records: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Rows below the names of the first; numbers with the digits that float32 has. Some rows at a time."""
+    rest, named = iter(records), False
+    while some := list(islice(rest, RECORDS_AT_ONCE)):
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        if not named:
+            writer.writerow(some[0])
+        for record in some:
+            writer.writerow([f"{v:.7g}" if isinstance(v, float) else v for v in record.values()])
+        yield text.getvalue()
+        named = True
 
 
-def write_answers(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Write predictions as CSV. Raises: SettingError for another suffix; FileError."""
+def _json_texts(records: Iterator[Mapping[str, Any]]) -> Iterator[str]:
+    """One list, as json.dumps writes it, some records at a time."""
+    before = "["
+    while some := list(islice(records, RECORDS_AT_ONCE)):
+        yield before + json.dumps(some, ensure_ascii=False)[1:-1]
+        before = ", "
+    yield "]\n" if before == ", " else "[]\n"
+
+
+def write_answers(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Write predictions as CSV, as they come; the file is whole or not there.
+
+    Raises: SettingError for another suffix; FileError; what comes up while records are made.
+    """
     if path.suffix.lower() != ".csv":
         raise SettingError(say("tables.out_is_csv", came=path))
-    write_bytes(path, as_csv(records).encode())
-    click.echo(say("tables.written", path=path, count=len(records)), err=True)
+    counted = Counted(records)
+    with written(path) as file:
+        for text in csv_texts(counted):
+            file.write(text.encode())
+    click.echo(say("tables.written", path=path, count=counted.count), err=True)
+
+
+class Counted:
+    """How many records went through."""
+
+    def __init__(self, records: Iterable[Mapping[str, Any]]):
+        self.count, self._records = 0, records
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        for record in self._records:
+            self.count += 1
+            yield record
 
 
 def evaluate_table(
@@ -162,13 +250,18 @@ def evaluate_table(
     """Loss and metrics over the rows of a table that have a target; the exit code."""
     if len(files) > 1:
         raise SettingError(say("tables.one_file", came=len(files)))
-    table = reading.table(files[0], layout)
-    arrays = labelled_arrays(network, layout, table, reading.unknown)
+    arrays: dict[str, Array] | Source
+    if (big := reading.big(files[0])) is not None:
+        from chainrule.interfaces.bigtables import labelled_rows
+
+        arrays = labelled_rows(network, layout, big, reading.memory or DEFAULT_MEMORY, reading)
+    else:
+        arrays = labelled_arrays(network, layout, reading.table(files[0], layout), reading.unknown)
     if metrics is None and layout.target.task == "regression":
         metrics = NUMBER_METRICS
     asked = {} if metrics is None else {"metrics": metrics}
     means = plain_means(network.evaluate(arrays, **asked))
-    count = len(next(iter(arrays.values())))
+    count = arrays.rows if isinstance(arrays, Source) else len(next(iter(arrays.values())))
     if as_json:
         click.echo(json.dumps({"data": str(files[0]), "samples": count, **means}, ensure_ascii=False))
     else:
@@ -186,7 +279,7 @@ def labelled_arrays(network: Network, layout: Layout, table: Table, unknown: str
     if not known.any():
         raise DataError(say("tables.target_empty", path=table.source, name=layout.target.column))
     rows = np.flatnonzero(known)
-    arrays = arrays_from(network.system, layout, layout.encode(table, unknown=unknown), network.dtype)
+    arrays = inputs_of(network, layout, table, unknown)
     return {name: array[rows] for name, array in {**arrays, **targets_from(network.system, values)}.items()}
 
 

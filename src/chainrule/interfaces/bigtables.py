@@ -1,13 +1,13 @@
 """Tables that are larger than the memory: what `chainrule train` trains on, and pieces for predict and evaluate.
 
-The file is read three times in pieces: the target's column, which says what the split is; all columns, which gives the
-layout of the training rows; and once more to write each row as the network reads it (data/kept.py). Training, validation
-and test are Sources over what was written.
+The file is read three times in pieces: the target's column, which says what the split is; all columns, for the layout
+of the training rows; and once more to write each row as the network reads it (data/kept.py). Training, validation and
+test are Sources over what was written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +23,12 @@ from chainrule.data.surveys import Seen, survey_layout, survey_target
 from chainrule.data.tables import Table
 from chainrule.errors import DataError
 from chainrule.interfaces.options import TrainOptions, given_memory, given_rows
-from chainrule.interfaces.tabular import arrays_from, blurred, keep_layout, targets_from
+from chainrule.interfaces.tabular import blurred, inputs_of, keep_layout, targets_from
 from chainrule.messages import say
 from chainrule.training.network import Network
 
 if TYPE_CHECKING:
+    from chainrule.interfaces.answers import Reading
     from chainrule.interfaces.material import Material
 
 Array = np.ndarray[Any, Any]
@@ -127,7 +128,7 @@ def keep_parts(network: Network, layout: Layout, big: BigTable, parts: Parts, ro
     checked = False
     for table in big.tables(columns_of(layout, big)):
         values, known = layout.targets(table)
-        arrays = arrays_of(network, layout, table) | targets_from(network.system, values)
+        arrays = inputs_of(network, layout, table) | targets_from(network.system, values)
         if not checked:
             check_room(big.path, rows * sum(a.nbytes // max(len(a), 1) for a in arrays.values()))
             checked = True
@@ -138,33 +139,21 @@ def keep_parts(network: Network, layout: Layout, big: BigTable, parts: Parts, ro
     return [own if own.rows else None for own in kept]
 
 
-def labelled_rows(network: Network, layout: Layout, big: BigTable, memory: int, unknown: str = "other") -> Source:
+def labelled_rows(
+    network: Network, layout: Layout, big: BigTable, memory: int, reading: Reading | None = None
+) -> Source:
     """The rows of another large table that have a target. Raises: DataError where none has."""
     kept = Kept(big.path)
-    for table in big.tables(columns_of(layout, big)):
+    unknown = "other" if reading is None else reading.unknown
+    pieces = big.tables(columns_of(layout, big))
+    for table in pieces if reading is None else reading.noted(pieces, big, layout):
         values, known = layout.targets(table)
         if len(chosen := np.flatnonzero(known)):
-            arrays = arrays_of(network, layout, table, unknown) | targets_from(network.system, values)
+            arrays = inputs_of(network, layout, table, unknown) | targets_from(network.system, values)
             kept.add({name: array[chosen] for name, array in arrays.items()})
     if not kept.rows:
         raise DataError(say("tables.target_empty", path=big.path, name=layout.target.column))
     return kept.source(str(big.path), memory)
-
-
-def arrays_of(network: Network, layout: Layout, table: Table, unknown: str = "other") -> dict[str, Array]:
-    """A piece's inputs. Raises: DataError for what float32 cannot hold, naming row and column."""
-    encoded = layout.encode(table, unknown=unknown)
-    with np.errstate(over="ignore"):  # looked at below
-        arrays = arrays_from(network.system, layout, encoded, network.dtype)
-    largest = np.finfo(network.dtype).max
-    wrong = np.argwhere(~(np.abs(encoded.numbers) <= largest))
-    if len(wrong):
-        row, k = (int(p) for p in wrong[0])
-        place = {"path": table.source, "row": table.first + row + 1, "name": layout.number_names[k]}
-        came = float(encoded.numbers[row, k])
-        key = "too_large" if np.isfinite(came) else "infinite"
-        raise DataError(say(f"bigtables.{key}", came=came, **place))
-    return arrays
 
 
 def columns_of(layout: Layout, big: BigTable, *, target: bool = True) -> list[str]:
@@ -172,12 +161,6 @@ def columns_of(layout: Layout, big: BigTable, *, target: bool = True) -> list[st
     layout.check(big.head())
     wanted = {f.column for f in layout.features} | ({layout.target.column} if target else set())
     return [name for name in big.names if name in wanted]
-
-
-def encoded_pieces(network: Network, layout: Layout, big: BigTable, unknown: str) -> Iterator[dict[str, Array]]:
-    """The inputs of every row, piece by piece."""
-    for table in big.tables(columns_of(layout, big, target=False)):
-        yield arrays_of(network, layout, table, unknown)
 
 
 # --- what is told -----------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ Both become a Material, so that the training itself knows neither pixels nor col
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any

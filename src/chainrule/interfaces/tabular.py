@@ -13,7 +13,7 @@ import numpy as np
 
 from chainrule.data.columns import Encoded, Feature, Layout
 from chainrule.data.tables import Table
-from chainrule.errors import ModelFileError, SettingError
+from chainrule.errors import DataError, ModelFileError, SettingError
 from chainrule.formula.system import System
 from chainrule.interfaces.build import Inputs
 from chainrule.interfaces.scaling import Scale, Scaled, with_scaling
@@ -171,6 +171,22 @@ def one_vector(layout: Layout, encoded: Encoded, dtype: str) -> Array:
     for k, feature in enumerate(layout.categories):
         blocks.append((encoded.categories[:, k, None] == np.arange(len(feature.words))).astype(dtype))
     return np.concatenate(blocks, axis=1)
+
+
+def inputs_of(network: Network, layout: Layout, table: Table, unknown: str = "other") -> dict[str, Array]:
+    """A table's inputs. Raises: DataError for what float32 cannot hold, naming row and column."""
+    encoded = layout.encode(table, unknown=unknown)
+    with np.errstate(over="ignore"):  # looked at below
+        arrays = arrays_from(network.system, layout, encoded, network.dtype)
+    largest = np.finfo(network.dtype).max
+    wrong = np.argwhere(~(np.abs(encoded.numbers) <= largest))
+    if len(wrong):
+        row, k = (int(p) for p in wrong[0])
+        place = {"path": table.source, "row": table.first + row + 1, "name": layout.number_names[k]}
+        came = float(encoded.numbers[row, k])
+        key = "too_large" if np.isfinite(came) else "infinite"
+        raise DataError(say(f"bigtables.{key}", came=came, **place))
+    return arrays
 
 
 def targets_from(system: System, values: Array) -> dict[str, Array]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from chainrule.errors import FileError
 from chainrule.messages import say
@@ -12,20 +15,32 @@ from chainrule.messages import say
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that a crash leaves the old one or the new one. Raises: FileError, one line."""
+    with written(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def written(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write into, which takes the place of the old one at the end; an error leaves the old one.
+
+    Raises: FileError, one line, for what the system says of this file.
+    """
     temporary = ""
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
+        temporary = ""
         _sync_folder(path.parent)
     except OSError as error:
+        raise FileError(say("training.cannot_write", path=path, reason=error.strerror or error)) from None
+    finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        raise FileError(say("training.cannot_write", path=path, reason=error.strerror or error)) from None
 
 
 def _umask() -> int:
