@@ -14,10 +14,11 @@ import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
+from chainrule.data.limits import Unpacked, check_archive, too_much
 from chainrule.errors import FileError
 from chainrule.messages import say
 
@@ -28,6 +29,7 @@ MAX_PIXELS = 50_000_000  # of one image; below Pillow's own limits, of 89 (it wa
 PIECE_BYTES = 16 * 2**20  # read at a time: a header may promise 4 GB, and a file's few bytes should not reserve them
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 FORMATS = ("PNG", "JPEG", "BMP")  # Pillow reads fifty more, whatever the suffix says
+NUMBERS = "biuf"  # kinds of dtypes; no objects, records, texts or complex numbers
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -87,56 +89,38 @@ def _image(path: Path) -> Array:
         raise _bad(path, "not_an_image") from None
 
 
-def read_arrays(path: Path) -> dict[str, Array]:
-    """Every array of an .npz file by name; of an .npy file the one it holds, named x. Raises: FileError, one line."""
+def read_arrays(path: Path, kinds: str = NUMBERS + "U") -> dict[str, Array]:
+    """Every array of an .npz file by name; of an .npy file the one it holds, named x; mapped where it can be.
+
+    `kinds` are NumPy's letters for the dtypes that are taken: numbers, and texts. Raises: FileError, one line.
+    """
+    from chainrule.data.sources.npz import UNPACKED_SHARE, map_arrays
+
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise _bad(path, "not_a_file")
         with open(path, "rb") as file:
-            if file.read(2) != b"PK":
-                return {"x": np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))}
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                if sum(member.file_size for member in archive.zip.infolist()) > MAX_BYTES:
-                    raise _bad(path, "file_too_large", limit=MAX_BYTES)
-                return {name: archive[name] for name in archive.files}
+            archived = file.read(2) == b"PK"
+        if archived and not check_archive(path, MAX_BYTES):
+            return {}
+        return map_arrays(path, UNPACKED_SHARE * MAX_BYTES, kinds)
     except FileError:
         raise
     except FileNotFoundError:
         raise _bad(path, "no_file") from None
-    except Exception as error:  # noqa: BLE001 (as in _numpy)
+    except Exception as error:  # noqa: BLE001 (a damaged file raises what ast, tokenize, struct, zipfile and zlib raise)
         if isinstance(error, OSError) and error.errno is not None:
             raise _bad(path, "cannot_read", reason=error.strerror) from None
         raise _bad(path, "not_numbers_file") from None
 
 
 def _numpy(path: Path) -> Array:
-    """An .npy file is memory-mapped, an archive's array is unpacked; which of both it is, the content says."""
-    try:
-        with open(path, "rb") as file:
-            archived = file.read(2) == b"PK"
-        loaded = _member(path) if archived else np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileError:
-        raise
-    except Exception as error:  # noqa: BLE001 (a damaged file raises what ast, tokenize, struct, zipfile and zlib raise)
-        _raise_of_the_system(error)
-        raise _bad(path, "not_numbers_file") from None
-    if not isinstance(loaded, np.ndarray) or loaded.ndim == 0 or loaded.dtype.kind not in "biuf":
-        raise _bad(path, "not_numbers_file")
-    return loaded
-
-
-def _member(path: Path) -> Any:
-    # The file is opened here because np.load leaves it open where the archive is damaged.
-    with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-        names = archive.files
-        name = "x" if "x" in names else names[0] if len(names) == 1 else None
-        if name is None:
-            raise _bad(path, "which_array", names=", ".join(names) or "–")
-        # What the archive declares is what zipfile unpacks at most.
-        if sum(member.file_size for member in archive.zip.infolist()) > MAX_BYTES:
-            raise _bad(path, "file_too_large", limit=MAX_BYTES)
-        return archive[name]
+    """The one array of a file, or the one of the name x; which kind of file it is, the content says."""
+    arrays = read_arrays(path, NUMBERS)
+    name = "x" if "x" in arrays else next(iter(arrays)) if len(arrays) == 1 else None
+    if name is None:
+        raise _bad(path, "which_array", names=", ".join(arrays) or "–")
+    return arrays[name]
 
 
 def _raise_of_the_system(error: Exception) -> None:
@@ -150,14 +134,18 @@ def _raise_of_the_system(error: Exception) -> None:
 
 def _idx(path: Path) -> Array:
     """IDX: two zeros, a type, the number of dimensions, the sizes, then the numbers, all big-endian."""
-    opener: Any = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix.lower(), open)
     try:
-        with opener(path, "rb") as file:
-            shape, dtype = _idx_header(path, file)
+        with open(path, "rb") as file:
+            unpacked = Unpacked(path, file, MAX_BYTES)
+            shape, dtype = _idx_header(path, unpacked)
             wanted = math.prod(shape) * dtype.itemsize
             if wanted > MAX_BYTES:
                 raise _bad(path, "file_too_large", limit=MAX_BYTES)
-            content = _read_at_most(file, wanted + 1)  # one more: a file that goes on is not what its header says
+            if wanted > unpacked.budget:
+                raise too_much(path, unpacked.size, MAX_BYTES)
+            if not unpacked.is_packed and wanted > unpacked.size:
+                raise _bad(path, "not_idx")
+            content = _read_at_most(unpacked, wanted + 1)  # one more: a file that goes on is not what its header says
     except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error):
         raise _bad(path, "not_idx") from None
     if len(content) != wanted:
@@ -165,7 +153,7 @@ def _idx(path: Path) -> Array:
     return np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
-def _idx_header(path: Path, file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _idx_header(path: Path, file: Unpacked) -> tuple[tuple[int, ...], np.dtype[Any]]:
     start = file.read(4)
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in IDX_TYPES or not 1 <= start[3] <= 8:
         raise _bad(path, "not_idx")
@@ -175,7 +163,7 @@ def _idx_header(path: Path, file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[
     return struct.unpack(f">{start[3]}I", sizes), np.dtype(IDX_TYPES[start[2]])
 
 
-def _read_at_most(file: IO[bytes], limit: int) -> bytearray:
+def _read_at_most(file: Unpacked, limit: int) -> bytearray:
     content = bytearray()
     while len(content) < limit:
         piece = file.read(min(PIECE_BYTES, limit - len(content)))

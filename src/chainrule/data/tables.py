@@ -10,6 +10,7 @@ import codecs
 import csv
 import gzip
 import io
+import lzma
 import re
 import stat
 import zlib
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.data import numerals
+from chainrule.data.limits import Unpacked, check_parquet, check_texts
 from chainrule.data.readers import MAX_BYTES, read_arrays
 from chainrule.errors import DataError, FileError, SettingError
 from chainrule.messages import say
@@ -57,6 +59,7 @@ WRITTEN_SHARE = 0.9  # a column with so many numbers among its different texts i
 MAX_COLUMNS = 100_000
 BLOCK_BYTES = 16 * 2**20  # pyarrow's unit of work: no row may be longer than that
 HEADER_BYTES = 1 * 2**20
+BINARY_ZEROS = 3  # so many zero bytes are no slip in a text
 SHOWN = 40  # characters of a wrong value that a message repeats
 NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
 DAY = re.compile(
@@ -258,13 +261,11 @@ def _content(path: Path) -> bytes:
             raise FileError(say("data.not_a_file", path=path))
         if path.stat().st_size > MAX_BYTES:
             raise FileError(say("data.file_too_large", path=path, limit=MAX_BYTES))
-        content = path.read_bytes()
-        if path.suffix.lower() == ".gz":
-            with gzip.open(io.BytesIO(content)) as file:
-                content = file.read(MAX_BYTES + 1)
+        with open(path, "rb") as file:
+            content = Unpacked(path, file, MAX_BYTES).read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise FileError(say("data.no_file", path=path)) from None
-    except (EOFError, zlib.error, gzip.BadGzipFile):
+    except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError):
         raise FileError(say("tables.not_gzip", path=path)) from None
     except (OSError, ValueError) as error:
         if isinstance(error, FileError):
@@ -293,19 +294,23 @@ def arrow() -> Any:
 
 def _from_text(path: Path, content: bytes, header: bool | None, encoding: str) -> Table:
     pyarrow = arrow()
-    if b"\0" in content[:HEADER_BYTES] and "16" not in encoding and "32" not in encoding:
-        raise _bad(path, "no_text")
+    if (zero := content.find(b"\0")) >= 0 and "16" not in encoding and "32" not in encoding:
+        if content.count(b"\0", 0, HEADER_BYTES) >= BINARY_ZEROS:
+            raise _bad(path, "no_text")
+        raise _bad(path, "nul_byte", **_place(content, zero))
     content = _utf8(path, content, encoding)
     start = content[:HEADER_BYTES].decode(errors="replace")
     if not start.strip():
         raise _bad(path, "empty_file")
+    if len(content) > HEADER_BYTES and "\n" not in start and "\r" not in start:
+        raise _bad(path, "long_header", limit=HEADER_BYTES)
     delimiter = _delimiter(path, start)
     try:
         first = next(row for row in csv.reader(io.StringIO(start, newline=""), delimiter=delimiter) if row)
     except (csv.Error, StopIteration):
         raise _bad(path, "not_a_table") from None
     named = not any(NUMBER.fullmatch(cell.strip()) for cell in first) if header is None else header
-    names = checked_names(path, first) if named else [str(n + 1) for n in range(len(first))]
+    names = checked_names(path, first if named else [""] * len(first))  # without names they are 1, 2, …
     table = _parse(pyarrow, path, content, delimiter, names, named)
     if table.num_rows == 0:
         raise _bad(path, "no_rows")
@@ -357,10 +362,15 @@ def _utf8(path: Path, content: bytes, encoding: str) -> bytes:
     except LookupError:
         raise SettingError(say("tables.unknown_encoding", came=encoding)) from None
     except UnicodeError as error:
-        before = content[: getattr(error, "start", 0)]
-        line, column = before.count(b"\n") + 1, len(before) - before.rfind(b"\n")
-        raise _bad(path, "not_encoded", line=line, column=column, encoding=encoding) from None
+        place = _place(content, getattr(error, "start", 0))
+        raise _bad(path, "not_encoded", **place, encoding=encoding) from None
     return content
+
+
+def _place(content: bytes, at: int) -> dict[str, int]:
+    """The line and the byte in it, from 1, of a place in a file."""
+    before = content[:at]
+    return {"line": before.count(b"\n") + 1, "column": len(before) - before.rfind(b"\n")}
 
 
 def _delimiter(path: Path, start: str) -> str:
@@ -372,13 +382,13 @@ def _delimiter(path: Path, start: str) -> str:
 
 
 def checked_names(path: Path, first: Sequence[str]) -> list[str]:
+    if len(first) > MAX_COLUMNS:
+        raise _bad(path, "too_many_columns", came=len(first), limit=MAX_COLUMNS)
     names = [cell.strip() or str(n + 1) for n, cell in enumerate(first)]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         places = ", ".join(str(n + 1) for n, name in enumerate(names) if name == twice[0])
         raise _bad(path, "name_twice", name=twice[0], places=places)
-    if len(names) > MAX_COLUMNS:
-        raise _bad(path, "too_many_columns", came=len(names), limit=MAX_COLUMNS)
     return names
 
 
@@ -415,8 +425,19 @@ def _parse(pyarrow: Any, path: Path, content: bytes, delimiter: str, names: list
     if wrong:
         first = wrong[0]
         row = "?" if first.number is None else first.number - int(named)
+        if first.text.count('"') % 2:
+            raise _bad(path, "open_quote", row=row)
         raise _bad(path, "ragged", row=row, came=first.actual_columns, wanted=first.expected_columns)
+    if table.num_rows and _ends_in_quotes(content, table.column(len(names) - 1)[-1].as_py()):
+        raise _bad(path, "open_quote", row=table.num_rows)
     return table
+
+
+def _ends_in_quotes(content: bytes, last: str) -> bool:
+    """Whether the last value was opened by a quote that is never closed: pyarrow takes all that follows as its text."""
+    if not last or content.count(b'"') % 2 == 0:
+        return False
+    return content.endswith(b'"' + last.replace('"', '""').encode())
 
 
 # --- other files ------------------------------------------------------------------------------------------------------
@@ -425,14 +446,35 @@ def _parse(pyarrow: Any, path: Path, content: bytes, delimiter: str, names: list
 def _from_parquet(path: Path, content: bytes) -> Table:
     pyarrow = arrow()
     try:
-        table = pyarrow.parquet.read_table(pyarrow.BufferReader(content))
-    except (pyarrow.ArrowException, OSError):
+        opened = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content))
+        schema = opened.schema_arrow
+        names = checked_names(path, [name for name in schema.names if name != "__index_level_0__"])
+        check_parquet(path, opened.metadata, len(names), MAX_BYTES)
+        if opened.metadata.num_rows == 0:
+            raise _bad(path, "no_rows")
+        for name in names:  # before anything is decoded
+            from_arrow(pyarrow, path, name, pyarrow.chunked_array([], schema.field(name).type))
+        texts = [name for name in names if _is_text(pyarrow, schema.field(name).type)]
+        reader = pyarrow.parquet.ParquetFile(
+            pyarrow.BufferReader(content), metadata=opened.metadata, read_dictionary=texts
+        )
+        table = reader.read(columns=names)
+        for name in texts:
+            check_texts(path, table.column(name), MAX_BYTES)
+    except (DataError, FileError):
+        raise
+    except Exception:  # noqa: BLE001 (a damaged file raises what Arrow, Thrift and the unpackers raise)
         raise FileError(say("tables.not_parquet", path=path)) from None
     if table.num_rows == 0:
         raise _bad(path, "no_rows")
-    names = checked_names(path, [name for name in table.column_names if name != "__index_level_0__"])
     columns = tuple(Column(name, from_arrow(pyarrow, path, name, table.column(name))) for name in names)
     return Table(str(path), columns, table.num_rows)
+
+
+def _is_text(pyarrow: Any, kind: Any) -> bool:
+    types = pyarrow.types
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    return bool(types.is_string(kind) or types.is_large_string(kind))
 
 
 def from_arrow(pyarrow: Any, path: Path, name: str, values: Any) -> Any:

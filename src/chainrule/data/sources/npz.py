@@ -20,14 +20,15 @@ from chainrule.messages import say
 
 Array = np.ndarray[Any, Any]
 
+NUMBERS = "biuf"  # kinds of dtypes
 MAX_MEMBERS = 1000
 MAX_HEADER = 10_000  # characters of an .npy header: NumPy's own limit, beyond which parsing it is dear
 UNPACKED_SHARE = 4  # of the memory: what is unpacked stays there
 LOCAL_HEADER = struct.Struct("<4s5H3L2H")  # of a member, before its name
 
 
-def map_arrays(path: Path, memory: int) -> dict[str, Array]:
-    """Every array of an .npz file by its name; of an .npy file the one it holds, named x.
+def map_arrays(path: Path, memory: int, kinds: str = NUMBERS) -> dict[str, Array]:
+    """Every array of an .npz file by its name; of an .npy file the one it holds, named x; `kinds` of dtypes are taken.
 
     Raises: FileError for what is no whole file of numbers, or where unpacking takes more than a quarter of the memory.
     """
@@ -37,8 +38,8 @@ def map_arrays(path: Path, memory: int) -> dict[str, Array]:
         with open(path, "rb") as file:
             if file.read(2) != b"PK":
                 file.seek(0)
-                return {"x": _mapped(path, file, path.stat().st_size)}
-            return _members(path, file, memory)
+                return {"x": _mapped(path, file, path.stat().st_size, kinds)}
+            return _members(path, file, memory, kinds)
     except FileError:
         raise
     except FileNotFoundError:
@@ -49,7 +50,7 @@ def map_arrays(path: Path, memory: int) -> dict[str, Array]:
         raise FileError(say("data.not_numbers_file", path=path)) from None
 
 
-def _members(path: Path, file: IO[bytes], memory: int) -> dict[str, Array]:
+def _members(path: Path, file: IO[bytes], memory: int, kinds: str) -> dict[str, Array]:
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
         names = [member.filename.removesuffix(".npy") for member in members]
@@ -61,9 +62,9 @@ def _members(path: Path, file: IO[bytes], memory: int) -> dict[str, Array]:
         found: dict[str, Array] = {}
         for name, member in zip(names, members, strict=True):
             if member in packed:
-                found[name] = _unpacked(path, archive, member)
+                found[name] = _unpacked(path, archive, member, kinds)
             else:
-                found[name] = _mapped(path, file, _within(path, file, member))
+                found[name] = _mapped(path, file, _within(path, file, member), kinds)
         return found
 
 
@@ -78,9 +79,9 @@ def _within(path: Path, file: IO[bytes], member: zipfile.ZipInfo) -> int:
     return file.tell() + member.file_size
 
 
-def _mapped(path: Path, file: IO[bytes], end: int) -> Array:
+def _mapped(path: Path, file: IO[bytes], end: int, kinds: str) -> Array:
     """The array whose .npy header begins here, mapped; it must lie before `end`."""
-    shape, fortran, dtype = _header(path, file)
+    shape, fortran, dtype = _header(path, file, kinds)
     start = file.tell()
     if end > path.stat().st_size or start + math.prod(shape) * dtype.itemsize > end:
         raise FileError(say("data.not_numbers_file", path=path))
@@ -89,9 +90,9 @@ def _mapped(path: Path, file: IO[bytes], end: int) -> Array:
     return np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")
 
 
-def _unpacked(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
+def _unpacked(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, kinds: str) -> Array:
     with archive.open(member) as file:
-        shape, fortran, dtype = _header(path, file)
+        shape, fortran, dtype = _header(path, file, kinds)
         wanted = math.prod(shape) * dtype.itemsize
         if wanted > member.file_size:
             raise FileError(say("data.not_numbers_file", path=path))
@@ -101,13 +102,13 @@ def _unpacked(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> 
     return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def _header(path: Path, file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _header(path: Path, file: IO[bytes], kinds: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, order and dtype of an .npy file. Raises: FileError for objects, records and texts."""
     version = np.lib.format.read_magic(file)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:  # (3, 0) is for names of records that Latin-1 does not have
         raise FileError(say("data.not_numbers_file", path=path))
     shape, fortran, dtype = readers[version](file, max_header_size=MAX_HEADER)
-    if dtype.kind not in "biuf" or not shape or min(shape) < 0:
+    if dtype.kind not in kinds or not shape or min(shape) < 0:
         raise FileError(say("data.not_numbers_file", path=path))
     return shape, fortran, dtype

@@ -29,6 +29,7 @@ from chainrule.interfaces.keras.losses import SHARES, Loss, Spot
 from chainrule.interfaces.keras.watching import Bound, History
 from chainrule.library.layers import written
 from chainrule.messages import say
+from chainrule.training.callbacks.backup import backup_among
 from chainrule.training.callbacks.base import CallbackList
 
 if TYPE_CHECKING:
@@ -256,6 +257,7 @@ class Trainer:
         net = self.network
         # Where nobody looks on, several epochs go through one call of the compiled step: so no callback without need.
         own = list(callbacks) if isinstance(callbacks, list | tuple) else [] if callbacks is None else [callbacks]
+        backup = backup_among(own)
         try:
             found = net.fit(
                 arrays,
@@ -277,6 +279,8 @@ class Trainer:
                 frozen=self._frozen(),
                 model=self,
                 advice=self._advice,
+                checkpoints=None if backup is None else backup.checkpoints,
+                resume=None if backup is None else True,
             )
         finally:
             bound.release()
