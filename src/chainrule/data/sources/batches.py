@@ -126,7 +126,7 @@ class BatchSource(Source):
         if self.fields:
             self._check_like_first(number, block)
         for name, array in block.items():
-            check_finite(f"{self.name}[{number}]", name, array, lambda row: row)
+            check_finite(say("sources.batch", name=self.name, batch=number + 1), name, array, lambda row: row)
         return block
 
     def _array(self, number: int, name: str, value: Any) -> Array:

@@ -147,10 +147,14 @@ def _of_images(folder: Path, options: _Options) -> Source:
 
     options.only(say("sources.what_images"), "image_size", "grey")
     size = options.image_size
-    if size is not None and not (len(size) == 2 and all(is_whole(s) and 1 <= s <= 10_000 for s in size)):
+    if size is not None and not _is_size(size):
         raise SettingError(say("sources.image_size_option", came=size))
     files = find_images(folder)
     return ImageSource(files, look_of(files, size, options.grey), options.memory)
+
+
+def _is_size(size: object) -> bool:
+    return isinstance(size, (tuple, list)) and len(size) == 2 and all(is_whole(s) and 1 <= s <= 10_000 for s in size)
 
 
 def _of_parquet(paths: Sequence[Path], options: _Options) -> Source:

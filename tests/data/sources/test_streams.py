@@ -1,0 +1,145 @@
+"""What a user may hand to stream, and what a training takes for an iterable of batches."""
+
+from __future__ import annotations
+
+import array
+
+import numpy as np
+import pandas
+import polars
+import pyarrow
+import pytest
+import scipy.sparse
+
+import chainrule
+from chainrule.data.sources import as_source
+from chainrule.errors import ChainruleError, DataError, FileError, SettingError
+
+ARRAYS_AND_TABLES = {
+    "an array": np.zeros((3, 2)),
+    "a number of NumPy's": np.float64(3),
+    "a list": [[1, 2], [3, 4]],
+    "a tuple": ([1], [2]),
+    "a range": range(3),
+    "a mapping": {"x": [1]},
+    "a set": {1, 2},
+    "a text": "x.npy",
+    "bytes": b"123",
+    "a view of bytes": memoryview(b"123"),
+    "an array of Python's": array.array("d", [1.0]),
+    "None": None,
+    "a number": 3.0,
+    "a class": list,
+    "a frame": pandas.DataFrame({"a": [1]}),
+    "a series": pandas.Series([1]),
+    "an index": pandas.Index([1]),
+    "a polars frame": polars.DataFrame({"a": [1]}),
+    "a lazy frame": polars.LazyFrame({"a": [1]}),
+    "a polars series": polars.Series([1]),
+    "a table": pyarrow.table({"a": [1]}),
+    "a chunked array": pyarrow.chunked_array([[1]]),
+    "an Arrow array": pyarrow.array([1]),
+    "a sparse matrix": scipy.sparse.csr_array(np.eye(3)),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS_AND_TABLES)
+def test_arrays_and_tables_are_no_batches(name):
+    assert as_source(ARRAYS_AND_TABLES[name], 2**20) is None
+
+
+def rows_of(source):
+    (block,) = source.blocks(None)
+    return block
+
+
+def test_arrays_by_name_in_the_order_that_is_wanted():
+    given = {"t": np.arange(3), "a": np.zeros((3, 2)), "b": np.ones((3, 1))}
+    assert list(chainrule.stream(given).fields) == ["t", "a", "b"]
+    assert list(chainrule.stream(given, target="t").fields) == ["a", "b", "t"]
+    assert list(chainrule.stream(given, target="t", features=["b"]).fields) == ["b", "t"]
+    assert list(chainrule.stream(given, features=["b"]).fields) == ["b"]
+
+
+def test_arrays_and_files_side_by_side(tmp_path):
+    np.save(tmp_path / "x.npy", np.arange(6.0).reshape(3, 2))
+    block = rows_of(chainrule.stream({"x": str(tmp_path / "x.npy"), "t": np.arange(3)}))
+    assert block["x"].tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert list(rows_of(chainrule.stream([tmp_path / "x.npy", np.arange(3), np.zeros(3)]))) == ["x", "t", "2"]
+
+
+@pytest.mark.parametrize(
+    ("column", "x", "t"), [(-1, [0, 1], 2), (2, [0, 1], 2), (0, [1, 2], 0), (1, [0, 2], 1), (-3, [1, 2], 0)]
+)
+def test_a_column_of_an_array_is_the_target(tmp_path, column, x, t):
+    rows = np.arange(12.0).reshape(4, 3)
+    np.save(tmp_path / "a.npy", rows)
+    for where in (tmp_path / "a.npy", rows):
+        block = rows_of(chainrule.stream(where, target=column))
+        np.testing.assert_array_equal(block["x"], rows[:, x])
+        np.testing.assert_array_equal(block["t"], rows[:, t])
+
+
+def test_an_archive_of_one_array_is_as_the_array(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.arange(12.0).reshape(4, 3))
+    assert rows_of(chainrule.stream(tmp_path / "a.npz", target=-1))["t"].tolist() == [2, 5, 8, 11]
+
+
+@pytest.mark.parametrize("target", [3, -4, "y", 1.0, True, ["a"]])
+def test_a_column_that_there_is_not(target):
+    with pytest.raises(SettingError, match="number of one of its columns"):
+        chainrule.stream(np.zeros((4, 3)), target=target)
+
+
+def test_an_array_without_columns_has_no_target():
+    for shape in ((4,), (4, 1), (4, 2, 2)):
+        with pytest.raises(SettingError, match="number of one of its columns"):
+            chainrule.stream(np.zeros(shape), target=0)
+
+
+def files(folder):
+    np.savez(folder / "a.npz", a=np.zeros(3), b=np.zeros(3))
+    (folder / "a.csv").write_text("a,b\n1,2\n")
+    (folder / "a.xyz").write_text("?")
+    (folder / "empty").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("where", "options", "raises", "told"),
+    [
+        ("a.csv", {}, FileError, "Parquet"),
+        ("a.xyz", {}, FileError, "unknown format"),
+        ("none.csv", {}, FileError, "no file"),
+        ("none.npy", {}, FileError, "no file"),
+        ("none.parquet", {}, FileError, "no file"),
+        ("empty", {}, DataError, "no folders with images"),
+        ("a.npz", {"target": "z"}, DataError, "no array z (there are: a, b)"),
+        ("a.npz", {"target": 0}, SettingError, "not by 0"),
+        ("a.npz", {"image_size": (3, 3)}, SettingError, "image_size"),
+        ("a.npz", {"memory": "a lot"}, SettingError, "memory"),
+        ("a.npz", {"shuffle": "no"}, SettingError, "'blocks'"),
+        ("empty", {"target": "y"}, SettingError, "target"),
+    ],
+)
+def test_wrong_paths_and_options(tmp_path, where, options, raises, told):
+    with pytest.raises(raises) as error:
+        chainrule.stream(files(tmp_path) / where, **options)
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [None, 3, [], (), {"x": [1, 2]}, {"x": None}, pandas.DataFrame({"a": [1]}), [np.zeros(3), "a.csv"], {1, 2}, list],
+)
+def test_what_is_no_stream(where):
+    with pytest.raises(ChainruleError) as error:
+        chainrule.stream(where)
+    assert "\n" not in str(error.value)
+
+
+def test_an_archive_where_one_array_is_wanted(tmp_path):
+    files(tmp_path)
+    with pytest.raises(DataError, match="several arrays"):
+        chainrule.stream((tmp_path / "a.npz", np.zeros(3)))
