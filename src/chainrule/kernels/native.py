@@ -92,11 +92,7 @@ class NativeRunner:
         self.compiled_in = 0.0 if self.compiled.from_cache else time.perf_counter() - began
         self.room = Room.of(tile_shape(dtype), dtype)
         self.memory: dict[str, Array] = {}
-        self.lists: dict[str, Lists] = {}
-        for name, walked in self.module.sparse.items():
-            source = self.sources[walked.source]
-            listed = isinstance(source, SparseRows)
-            self.lists[name] = lists_of(source) if listed else compress(source, dtype, threads or host().cores)
+        self.lists: dict[str, Lists] = self._listed()
         self.batch_size = 0
         self.work: dict[int, int] = {}  # multiplications of a step with so many rows
         self.formulas: list[tuple[str, Expr]] | None = None  # of the program's scalars, in columns over the steps
@@ -107,6 +103,29 @@ class NativeRunner:
         self.ticks = np.zeros((1, len(self.module.parts)))  # of each thread and part
         self.measured_steps, self.measured_samples, self.measured_seconds = 0, 0, 0.0
         self.restore(start)
+
+    def feed(self, arrays: Mapping[str, Array]) -> None:
+        """Go on over these arrays: see training.runner.Runner. The module stays, whatever their share of zeros."""
+        for name, before in self.sources.items():
+            array = source_array(arrays[name], self.dtype)
+            kept = isinstance(array, SparseRows) or array.dtype == before.dtype
+            self.sources[name] = array if kept else np.ascontiguousarray(array, dtype=before.dtype)
+        self.lists = self._listed()
+        if self.allocated is not None:
+            self._place(self.batch_size)
+
+    def _listed(self) -> dict[str, Lists]:
+        """The non-zeros of the inputs that are walked by them."""
+        found = {}
+        for name, walked in self.module.sparse.items():
+            source = self.sources[walked.source]
+            listed = isinstance(source, SparseRows)
+            found[name] = lists_of(source) if listed else compress(source, self.dtype.name, self._cores)
+        return found
+
+    @property
+    def _cores(self) -> int:
+        return self.threads or host().cores
 
     def state(self) -> dict[str, Array]:
         """Parameters and states as they are now, in the shapes of the formulas."""
@@ -267,6 +286,11 @@ class NativeRunner:
         for name, (indices, count, kind) in self.module.words.items():
             entries = count * int(np.prod([_size(sizes, i) for i in indices], dtype=np.int64))
             self.memory[name] = aligned(entries, np.dtype(kind))
+        self._place(batch_size)
+
+    def _place(self, batch_size: int) -> None:
+        """The inputs, and the room for lists of the non-zeros of a batch."""
+        program = self.program
         for name, array in self.sources.items():
             if isinstance(array, SparseRows):
                 self.memory[f"{name} starts"], self.memory[f"{name} places"] = array.starts, array.places

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Lost:
-    """An epoch that lost the loss, numbers from 0: the rows' order, the weights before it, and its hyper-parameters."""
+    """Steps that lost the loss, numbers from 0: the rows' order, the weights before, and the hyper-parameters.
+
+    `first` steps of the epoch were done before these.
+    """
 
     epoch: int
     step: int
@@ -36,6 +39,7 @@ class Lost:
     batch: int
     before: Mapping[str, Array]
     table: Mapping[str, Array]
+    first: int = 0
 
 
 def good_steps(failed: int) -> int:
@@ -70,7 +74,7 @@ def explain_divergence(
             break
     came = float(table["eta"][step]) if "eta" in table else 0.0
     rate = say("advice.diverged_rate", rate=f"{came / 10:.3g}", came=f"{came:.3g}") if came > 0 else ""
-    epoch, step = lost.epoch + 1, step + 1
+    epoch, step = lost.epoch + 1, lost.first + step + 1
     shown = equation or network.system.loss
     text = say("training.diverged", epoch=epoch, step=step, equation=shown, rate=rate)
     raise Diverged(text, epoch=epoch, step=step, equation=equation)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from chainrule.data.batches import batch_bounds, epoch_order
 from chainrule.data.checks import is_whole
 from chainrule.errors import DataError, SettingError
 from chainrule.formula.evaluate import Array
@@ -17,15 +19,20 @@ from chainrule.formula.text import update_text
 from chainrule.messages import say
 from chainrule.training.advice import Advisor, check_targets
 from chainrule.training.callbacks.base import CallbackList
+from chainrule.training.checkpoint_file import Position
+from chainrule.training.checkpoints import Checkpoints, Keeper, latest
 from chainrule.training.diverge import Lost, explain_divergence, good_steps
+from chainrule.training.feed import Piece, Stream, Whole, feed_for
+from chainrule.training.locks import hold
 from chainrule.training.metrics import Asked, measures, rankings
 from chainrule.training.network import Network
 from chainrule.training.optimizer import AVERAGE, Optimizer, as_optimizer
 from chainrule.training.prediction import measured
 from chainrule.training.ranking import rank
 from chainrule.training.rates import Rates, check_rate
+from chainrule.training.resume import checkpoint_of, go_on_from, restore_history, settings_of
 from chainrule.training.runner import EpochReport, make_runner
-from chainrule.training.watch import History, Silent, Watcher, watcher_for
+from chainrule.training.watch import HANDED_ON, History, Onward, Silent, Watcher, watcher_for
 from chainrule.training.weights import Data
 
 ENGINES = ("native", "interpreter")
@@ -60,6 +67,8 @@ class Plan:
     frozen: Sequence[str] = ()
     model: Any = None
     advice: bool = True
+    checkpoints: Checkpoints | None = None
+    resume: str | Path | None = None
 
     def check(self) -> None:
         """Raises: SettingError, one line, for an option out of range."""
@@ -88,9 +97,15 @@ class Plan:
             raise SettingError(say("training.whole_number", name=name, came=value, low=low, high=high))
 
 
-def train(network: Network, data: Data, validation: Data | None, plan: Plan) -> History:
+def train(network: Network, data: Data | Stream, validation: Data | Stream | None, plan: Plan) -> History:
     """Train `network` on checked data, and leave the new weights in it."""
-    return Training(network, data, validation, plan).run()
+    with contextlib.ExitStack() as held:
+        if plan.checkpoints is not None:
+            held.enter_context(hold(Path(plan.checkpoints.folder)))
+        found = Training(network, data, validation, plan).run()
+    if found.signal is not None and found.signal in HANDED_ON:
+        signal.raise_signal(found.signal)  # to whoever handled it before; by default the process ends by it
+    return found
 
 
 class Training:
@@ -98,10 +113,11 @@ class Training:
 
     `network` has the weights of the last step; `history` what was reached; `model` is what callbacks know as their
     model. `stop = True` ends the training after this step or epoch; a `learning_rate` that is set holds from the next
-    step that begins, and so do weights, whether set here or in the network.
+    step that begins, and so do weights, whether set here or in the network. `resumed` is the checkpoint that it goes on
+    from, `position` where it began.
     """
 
-    def __init__(self, network: Network, data: Data, validation: Data | None, plan: Plan):
+    def __init__(self, network: Network, data: Data | Stream, validation: Data | Stream | None, plan: Plan):
         self.network, self.data, self.validation, self.plan = network, data, validation, plan
         self.model = network if plan.model is None else plan.model
         if plan.advice:
@@ -109,35 +125,52 @@ class Training:
         weight = network.weighted.weight if data.weights is not None else None
         self.measures = measures(network, plan.metrics, data.arrays, plan.weighted_metrics, weight)
         self.rankings = rankings(network, plan.metrics, data.arrays, plan.weighted_metrics)
+        if self.rankings and isinstance(data, Stream):
+            raise SettingError(say("checkpoints.no_ranking", metric=self.rankings[0].name, name=data.source.name))
         self.program, rule = network.training_program(
             plan.optimizer,
             {n: e for m in self.measures for n, e in m.sums.items()},
             weighted=weight is not None,
             frozen=plan.frozen,
         )
-        network.begin_rule("\n".join(map(update_text, rule.lines)))
-        self.rows = data.rows
-        self.batch = min(plan.batch_size or self.rows, self.rows)
-        self.steps = len(batch_bounds(self.rows, self.batch))  # of an epoch
-        self.done = 0  # steps of this training
-        self.shift = max(0, network.epochs - plan.initial_epoch)  # of the numbers of the epochs' orders
+        self.rule = "\n".join(map(update_text, rule.lines))
+        network.begin_rule(self.rule)
+        self.feed, self.batch = feed_for(data, plan.batch_size, plan.seed, plan.shuffle)
+        self.rows, self.steps = data.rows, self.feed.steps  # of an epoch; None where only its end tells
+        self.resumed = None if plan.resume is None else latest(plan.resume)
+        self.position = self._first_position() if self.resumed is None else self.resumed.position
+        self.done = self.position.done  # steps of this training
+        self.shift = self.position.shift  # of the numbers of the epochs' orders
         epochs = max(0, plan.epochs - plan.initial_epoch)
-        self.rates = Rates(network, self.program, plan, self.steps * epochs, network.steps)
-        self.runner = make_runner(network, self.program, self._bound(), plan)
-        self.history = History(steps_per_epoch=self.steps)
-        self.watcher: Watcher = watcher_for(plan.verbose, plan.epochs, self.steps, self.rows, self.logs_of)
+        total = None if self.steps is None else self.steps * epochs
+        self.rates = Rates(network, self.program, plan, total, self.position.before)
+        kept = plan.checkpoints is not None or self.resumed is not None
+        self.settings = settings_of(self) if kept else {}
+        if self.resumed is not None:
+            go_on_from(self, self.resumed)
+        self.keeper = None if plan.checkpoints is None else Keeper(plan.checkpoints, self.resumed)
+        self.runner = make_runner(network, self.program, self.named(data), plan)
+        self.history = History(steps_per_epoch=self.steps or 0)
+        self.watcher: Watcher = watcher_for(plan.verbose, plan.epochs, self.steps, self.logs_of)
+        if self.keeper is not None:
+            self.watcher.signals += HANDED_ON
         for line in network.overridden_updates(plan.optimizer):
             self.watcher.note(say("training.update_overridden", line=line, rule=rule.name or plan.optimizer))
         if self.runner.compiled_in > 1.0:
             self.watcher.note(say("training.compiled", seconds=f"{self.runner.compiled_in:.1f}"))
-        self.stop = False
+        self.stop = self.position.stopped
         self.changes = network.changes  # of the network's weights that the runner knows of
         self.callbacks = CallbackList(plan.callbacks, self)
         self.advisor: Advisor | None = None
-        if plan.advice:
-            updated = as_optimizer(plan.optimizer).accumulate <= self.steps
+        if plan.advice and self.resumed is None:
+            updated = self.steps is None or as_optimizer(plan.optimizer).accumulate <= self.steps
             compared = updated and data.weights is None
             self.advisor = Advisor(network, data.arrays, self.program, compared=compared)
+
+    def _first_position(self) -> Position:
+        first, network = self.plan.initial_epoch, self.network
+        shift = max(0, network.epochs - first)  # a second training goes on where the first ended its orders
+        return Position(epoch=first, before=network.steps, shift=shift, epochs=network.epochs)
 
     # what callbacks ask for
 
@@ -198,108 +231,181 @@ class Training:
 
     def run(self) -> History:
         """All epochs."""
-        plan, logs = self.plan, dict[str, float]()
+        plan, logs, partial = self.plan, dict[str, float](), False
+        epoch = self.position.epoch
         try:
             with self.watcher:
                 self.callbacks.on_train_begin()
                 self._adopt()
-                epoch = plan.initial_epoch
+                if self.resumed is not None:
+                    restore_history(self, self.resumed)
                 while epoch < plan.epochs and not self.stop:
                     for report, seconds in self._epochs(epoch):
                         if report.steps:  # none where Ctrl-C came before the first: nothing was reached
                             logs = self._epoch_ends(epoch, report, seconds)
                         epoch += 1
+                    partial = report.stopped
                     # A short epoch is over before anybody asks its threads to stop.
-                    if report.stopped or (self.watcher.stop and epoch < plan.epochs):
+                    if partial or (self.watcher.stop and epoch < plan.epochs):
                         self.history.interrupted = True
-                        note = say("training.interrupted", epoch=epoch, step=report.steps, steps=self.steps)
-                        self.watcher.note(note)
+                        steps = "?" if self.steps is None else self.steps
+                        self.watcher.note(say("training.interrupted", epoch=epoch, step=report.steps, steps=steps))
                         break
+                    if self.keeper is not None and self.keeper.due_after(epoch - plan.initial_epoch):
+                        self._keep_checkpoint(epoch)
+                # That of an epoch in the middle was written there, before the callbacks took it for a whole one.
+                if self.keeper is not None and not partial and epoch > self.position.epoch:
+                    self._keep_checkpoint(epoch)
                 self._take_average()
                 self.callbacks.on_train_end(logs)
         finally:
             if self.network.newer is not None:  # a callback failed in mid-epoch
                 self._keep()
         self.history.profile = self.runner.measured()
+        self.history.signal = self.watcher.signal
         return self.history
+
+    def _keep_checkpoint(self, epoch: int, whole: EpochReport | None = None, seconds: float = 0.0) -> None:
+        """Write one: `whole` is what is done of this epoch, None where it has not begun."""
+        assert self.keeper is not None
+        position = Position(
+            epoch=epoch,
+            steps=0 if whole is None else whole.steps,
+            samples=0 if whole is None else whole.samples,
+            sums={} if whole is None else dict(whole.sums),
+            seconds=seconds,
+            done=self.done,
+            before=self.position.before,
+            shift=self.shift,
+            epochs=self.network.epochs,
+            stopped=self.stop,
+            rate=self.rates.asked,
+        )
+        self.keeper.write(checkpoint_of(self, position))
 
     def _epochs(self, epoch: int) -> list[tuple[EpochReport, float]]:
         """Run the next epoch, or several where nobody looks on between them; reports, and seconds of each."""
         count = self._together(epoch)
-        self.callbacks.on_epoch_begin(epoch)
-        self._adopt()
+        return [self._epoch(epoch)] if count == 1 else self._several(epoch, count)
+
+    def _together(self, epoch: int) -> int:
+        """How many epochs go through one call of the compiled step."""
+        seen = len(self.callbacks) or self.validation is not None or self.rankings or not isinstance(self.feed, Whole)
+        if seen or type(self.watcher) is not Silent or self.plan.engine != "native" or self.watcher.stop:
+            return 1
+        if self.keeper is not None or (self.resumed is not None and epoch == self.position.epoch):
+            return 1
+        rows = self.feed.rows if isinstance(self.feed, Whole) else ROWS_PER_CALL
+        return max(1, min(self.plan.epochs - epoch, ROWS_PER_CALL // rows))
+
+    def _several(self, epoch: int, count: int) -> list[tuple[EpochReport, float]]:
+        """Several epochs over arrays in memory, in one call of the compiled step."""
+        assert isinstance(self.feed, Whole)
+        assert self.steps is not None
         self.watcher.epoch_begins(epoch)
         steps = self.network.steps
         before, table = self.runner.state(), self.rates.table(self.done, count * self.steps)
-        orders = np.stack([self._order(epoch + n) for n in range(count)])
+        orders = np.stack([self.feed.order(epoch + n + self.shift) for n in range(count)])
         start = time.perf_counter()
-        if self.callbacks.per_batch:
-            reports = [self._epoch_by_steps(orders[0], table)]
-        elif count == 1:
-            reports = [self.runner.epoch(orders[0], self.batch, table, self.watcher)]
-        else:
-            reports = self.runner.epochs(orders, self.batch, table, self.watcher)
+        reports = self.runner.epochs(orders, self.batch, table, self.watcher)
         seconds = (time.perf_counter() - start) / count
         for n, report in enumerate(reports):
             if report.failed_step is not None:
-                self.network.newer = None
                 self.network.steps = steps + n * self.steps + good_steps(report.failed_step)
                 self.network.epochs += n
                 lost = Lost(epoch + n, report.failed_step, orders[n], self.batch, before, table)
-                self._diverged(n, orders, lost)
+                self._diverged_after(n, orders, lost)
         # The last one that was begun: those behind it have no steps.
         begun = max(1, sum(1 for r in reports if r.steps))
-        if not self.callbacks.per_batch:
-            self._count(sum(r.steps for r in reports))
+        self._count(sum(r.steps for r in reports))
         self.network.epochs += begun
         self._keep()
         return [(r, seconds) for r in reports[:begun]]
+
+    def _epoch(self, epoch: int) -> tuple[EpochReport, float]:
+        """One epoch, piece by piece, from where a checkpoint left it."""
+        whole = EpochReport(0, 0, dict.fromkeys(self.program.watched, 0.0))
+        start = time.perf_counter()
+        if self.resumed is not None and epoch == self.position.epoch and self.position.steps:
+            whole.steps, whole.samples = self.position.steps, self.position.samples
+            whole.sums |= self.position.sums
+            start -= self.position.seconds
+        else:
+            self.callbacks.on_epoch_begin(epoch)
+            self._adopt()
+        self.watcher.epoch_begins(epoch)
+        with contextlib.closing(self.feed.pieces(epoch + self.shift, whole.samples)) as pieces:
+            for piece in pieces:
+                whole.stopped = self.watcher.stop  # it may have come while the piece was waited for
+                if whole.stopped or self._piece(epoch, piece, whole, start):
+                    break
+        seconds = time.perf_counter() - start
+        if whole.stopped and self.keeper is not None:
+            self._keep_checkpoint(epoch, whole, seconds)
+        if self.steps is None and not whole.stopped:
+            self._found_length(epoch, whole)
+        self.network.epochs += 1
+        self._keep()
+        return whole, seconds
+
+    def _found_length(self, epoch: int, whole: EpochReport) -> None:
+        """The end of an epoch tells how long it is. Raises: DataError where it had no rows."""
+        if not whole.steps:
+            name = self.data.source.name if isinstance(self.data, Stream) else "–"
+            raise DataError(say("checkpoints.epoch_length", epoch=epoch + 1, name=name))
+        self.history.steps_per_epoch = whole.steps
+
+    def _piece(self, epoch: int, piece: Piece, whole: EpochReport, start: float) -> bool:
+        """The steps of a piece; whether the epoch ends here. `whole` counts what is done of the epoch."""
+        if piece.data is not None:
+            self.runner.feed(self.named(piece.data))
+        before, tables, at, first = self.runner.state(), list[dict[str, Array]](), 0, whole.steps
+        look = Onward(self.watcher, whole, self.keeper)
+        while at < piece.steps:
+            by_step = self.callbacks.per_batch
+            if by_step:
+                self.callbacks.on_train_batch_begin(whole.steps)
+                self._adopt()
+            left = None if self.keeper is None else self.keeper.steps_left(self.done)
+            count = 1 if by_step else min(piece.steps - at, left or piece.steps)
+            tables.append(self.rates.table(self.done, count))
+            order = piece.order[at * piece.batch : (at + count) * piece.batch]
+            report = self.runner.epoch(order, piece.batch, tables[-1], Silent() if by_step else look)
+            if report.failed_step is not None:
+                self.network.newer = None
+                self.network.steps += good_steps(at + report.failed_step) - at
+                table = {n: np.concatenate([t[n] for t in tables]) for n in tables[0]}
+                seen = piece.order[: (at + count) * piece.batch]
+                lost = Lost(epoch, at + report.failed_step, seen, piece.batch, before, table, first)
+                self._diverged(piece.data, lost)
+            whole.add(report)
+            at += report.steps
+            self._count(report.steps)
+            self.network.newer = self._newest
+            if by_step:
+                self.callbacks.on_train_batch_end(whole.steps - 1, self.logs_of(whole.means()))
+                self._adopt()
+                self.watcher.step_ends(whole.steps, whole.samples, whole.sums)
+            ends = whole.steps == self.steps
+            due = self.keeper is not None and (report.steps == left or self.keeper.due())
+            stopped = self.watcher.stop or (report.stopped and not due)
+            if (stopped or self.stop) and not ends:
+                whole.stopped = stopped
+                return True
+            if due and not ends:
+                self._keep_checkpoint(epoch, whole, time.perf_counter() - start)
+        return False
 
     def _count(self, steps: int) -> None:
         """Steps that are done."""
         self.done += steps
         self.network.steps += steps
 
-    def _together(self, epoch: int) -> int:
-        """How many epochs go through one call of the compiled step."""
-        seen = len(self.callbacks) or self.validation is not None or self.rankings
-        if seen or type(self.watcher) is not Silent or self.plan.engine != "native" or self.watcher.stop:
-            return 1
-        return max(1, min(self.plan.epochs - epoch, ROWS_PER_CALL // self.rows))
-
-    def _order(self, epoch: int) -> Array:
-        """The rows as this epoch visits them. A second training goes on where the first ended its orders."""
-        if not self.plan.shuffle:
-            return np.arange(self.rows, dtype=np.int64)
-        return epoch_order(self.rows, self.plan.seed, epoch + self.shift)
-
-    def _epoch_by_steps(self, order: Array, table: dict[str, Array]) -> EpochReport:
-        """One epoch with a look at every step: each is an epoch of one batch to the runner."""
-        whole = EpochReport(0, 0, dict.fromkeys(self.program.watched, 0.0))
-        for step, (start, stop) in enumerate(batch_bounds(len(order), self.batch)):
-            self.callbacks.on_train_batch_begin(step)
-            self._adopt()
-            now = self.rates.table(self.done, 1)
-            for name, column in table.items():  # as it was used, for who replays the epoch
-                column[step] = now[name][0]
-            report = self.runner.epoch(order[start:stop], self.batch, now, Silent())
-            if report.failed_step is not None:
-                whole.failed_step = step
-                return whole
-            whole.add(report)
-            self._count(report.steps)
-            self.network.newer = self._newest
-            self.callbacks.on_train_batch_end(step, self.logs_of(whole.means()))
-            self._adopt()
-            if self.watcher.step_ends(whole.steps, whole.samples, whole.sums) or (self.stop and step + 1 < self.steps):
-                whole.stopped = self.watcher.stop
-                break
-        return whole
-
     def _epoch_ends(self, epoch: int, report: EpochReport, seconds: float) -> dict[str, float]:
         """What it reached goes to the history, the watcher and the callbacks."""
         logs: dict[str, Any] = self.logs_of(report.means())
         if self.rankings:
+            assert isinstance(self.data, Data)
             logs |= rank(self.network, self.rankings, self.data.arrays, self.data.weights)
         if self.validation is not None and (epoch + 1) % self.plan.validation_freq == 0:
             self.callbacks.on_test_begin()
@@ -316,11 +422,12 @@ class Training:
         self.watcher.epoch_ends(epoch, logs)
         return logs
 
-    def _diverged(self, number: int, orders: Array, lost: Lost) -> None:
+    def _diverged_after(self, number: int, orders: Array, lost: Lost) -> None:
         """Put the last good weights back and say where the loss was lost, after `number` good epochs of the same call.
 
         Raises: Diverged.
         """
+        assert self.steps is not None
         before = lost.before
         if number:
             self.runner.restore(before)
@@ -328,8 +435,12 @@ class Training:
             self.runner.epochs(orders[:number], self.batch, first, Silent())
             before = self.runner.state()
         own = {n: v[number * self.steps :][: self.steps] for n, v in lost.table.items()}
-        lost = replace(lost, before=before, order=orders[number], table=own)
-        explain_divergence(self.network, self.program, self._bound(), self.runner, lost)
+        self._diverged(None, replace(lost, before=before, table=own))
+
+    def _diverged(self, data: Data | None, lost: Lost) -> None:
+        """The same within a piece, of these data. Raises: Diverged."""
+        arrays = self.named(self.data if data is None else data)
+        explain_divergence(self.network, self.program, arrays, self.runner, lost)
 
     def _take_average(self) -> None:
         """The averages of the weights, where the optimizer keeps some, take the weights' place."""
@@ -339,11 +450,11 @@ class Training:
         if isinstance(optimizer, Optimizer) and optimizer.ema is not None and self.done:
             self.set_weights({n: a for n, a in own.items() if a is not None})
 
-    def _bound(self) -> dict[str, Array]:
-        """The arrays by the program's names, sample weights among them."""
-        if self.data.weights is None:
-            return dict(self.data.arrays)
-        return {**self.data.arrays, self.network.weighted.weight.tensor: self.data.weights}
+    def named(self, data: Data | Stream) -> dict[str, Array]:
+        """The arrays by the program's names, sample weights among them; of a stream its first rows."""
+        if data.weights is None:
+            return dict(data.arrays)
+        return {**data.arrays, self.network.weighted.weight.tensor: data.weights}
 
     def _of_runner(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         return {t.name: arrays[t.name] for t in self.program.kept if t.name in arrays}

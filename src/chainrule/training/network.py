@@ -23,6 +23,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from chainrule.data.checks import is_whole
 from chainrule.derivation.adjoint import Derivation, derive_system
 from chainrule.errors import DataError, FileError, FormulaError, NotationError, SettingError
@@ -41,13 +43,15 @@ from chainrule.training.initial import initial_values
 from chainrule.training.optimizer import Optimizer, as_optimizer
 from chainrule.training.vocabulary import Rule, hyper_name, vocabulary
 from chainrule.training.watch import History
-from chainrule.training.weights import Data, Weighted, class_weights, sample_weights, weighted
+from chainrule.training.weights import Data, Weighted, class_weights, sample_weights, tell_lone_classes, weighted
 
 if TYPE_CHECKING:
     from chainrule.derivation.check import Point
     from chainrule.derivation.checked import GradientCheck
+    from chainrule.training.checkpoints import Checkpoints
     from chainrule.training.cost import Cost
     from chainrule.training.explain import Explanation
+    from chainrule.training.feed import Stream
     from chainrule.training.metrics import Asked
     from chainrule.training.prediction import Prediction
     from chainrule.training.stepping import Event, ProgramPage
@@ -238,6 +242,7 @@ class Network:
         bound = bind(self.system, self._sizes, data, named, roles, self.notes)
         if remember and bound.columns:
             self.notes[COLUMNS_NOTE] = bound.columns
+            bound.tell_constants()
         return bound.arrays if sparse else as_dense(bound.arrays)
 
     def predict(self, *data: object, **named: object) -> Array:
@@ -247,6 +252,8 @@ class Network:
         """
         if self.system.output is None:
             raise FormulaError(say("training.no_output"))
+        if (stream := self._stream(data, named, ("input",))) is not None:
+            return np.concatenate([self.predict(dict(part.arrays)) for part in stream.ahead()])
         if len(data) == 1 and not named and (quick := self._prediction.quick(self, data[0])) is not None:
             return quick
         arrays = self.bind(data, named, ("input",), sparse=True)
@@ -257,10 +264,25 @@ class Network:
 
     def loss(self, *data: object, **named: object) -> float:
         """The loss of a batch: the mean of E over its samples."""
-        arrays = self.bind(data, named, ("input", "target", "label"), sparse=True)
         from chainrule.training.prediction import measured
 
+        if (stream := self._stream(data, named)) is not None:
+            return float(measured(self, stream, ())["loss"])
+        arrays = self.bind(data, named, ("input", "target", "label"), sparse=True)
         return float(measured(self, Data(arrays), ())["loss"])
+
+    def _stream(
+        self,
+        data: Sequence[object],
+        named: Mapping[str, object],
+        roles: tuple[str, ...] = ("input", "target", "label"),
+    ) -> Stream | None:
+        """The rows of a Source, where data are one. Arrays, which a prediction of microseconds takes, are none."""
+        if len(data) != 1 or named or isinstance(data[0], np.ndarray):
+            return None
+        from chainrule.training.feed import stream_of
+
+        return stream_of(self, data, named, None, roles=roles)
 
     def evaluate(
         self,
@@ -278,6 +300,9 @@ class Network:
 
         if self.system.loss is None and self.system.output is None:
             raise FormulaError(say("formula.no_loss"))
+        if (stream := self._stream(data, named)) is not None:
+            stream.refuse(sample_weight=sample_weight)
+            return measured(self, stream, metrics, weighted_metrics)
         arrays = self.bind(data, named, ("input", "target", "label"), sparse=True)
         weights = sample_weights(self.system, arrays, sample_weight)
         return measured(self, Data(arrays, weights), metrics, weighted_metrics)
@@ -464,6 +489,9 @@ class Network:
         frozen: Sequence[str] = (),
         model: object = None,
         advice: bool = True,
+        memory: str | int | None = None,
+        checkpoints: str | Path | Checkpoints | None = None,
+        resume: str | Path | bool | None = None,
         **named: object,
     ) -> History:
         """Train: passes over the data in batches, up to epoch `epochs`, and return what each epoch reached.
@@ -484,13 +512,21 @@ class Network:
         chosen by the sizes and the share of zeros where they are None. `advice=False` leaves out the looks at the data
         and at the first epoch that warn of what hardly works (training/advice.py), and their few milliseconds.
 
+        Data may be a Source, which is read while it trains (chainrule.stream), or any iterable of batches; `memory` is
+        what it may hold, such as "512MB". `checkpoints` is a folder, or a Checkpoints that says how often; with
+        `resume`, a folder (True: that of `checkpoints`, where it has one), a training goes on from its newest
+        checkpoint, and ends with the very weights that it would have had without the interruption.
+
         Raises: DataError, SettingError, FormulaError; Diverged where the loss leaves the finite numbers, with the last
         good weights kept; KeyboardInterrupt is caught: training ends after the step, the weights are kept.
         """
         # Many options, as the users of Keras and scikit-learn know them; loop.Plan holds them from here on.
+        from chainrule.training.checkpoints import asked_checkpoints
+        from chainrule.training.feed import stream_of
         from chainrule.training.loop import Plan, train
         from chainrule.training.rates import check_hyper
 
+        keeping, start = asked_checkpoints(checkpoints, resume)
         rule = as_optimizer(optimizer)
         for some in (rule.hyper, hyper):
             check_hyper(some)
@@ -515,20 +551,35 @@ class Network:
             frozen=frozen,
             model=model,
             advice=advice,
+            checkpoints=keeping,
+            resume=start,
         )
         plan.check()
+        stream = stream_of(self, data, named, memory, class_weight)
+        if stream is not None:
+            stream.refuse(sample_weight=sample_weight, validation_split=validation_split)
+            return train(self, stream, self._validation(validation_data, validation_weight, memory), plan)
         arrays = self.bind(data, named, ("input", "target", "label"), sparse=True, remember=True)
         own = Data(arrays, sample_weights(self.system, arrays, sample_weight))
-        validation: Data | None = None
-        if validation_data is not None:
-            parts = validation_parts(validation_data)
-            arrays = self.bind(parts, {}, ("input", "target", "label"), sparse=True)
-            validation = Data(arrays, sample_weights(self.system, arrays, validation_weight))
-        elif validation_split:
+        validation = self._validation(validation_data, validation_weight, memory)
+        if validation_split or class_weight:
+            tell_lone_classes(self.system, own.arrays)
+        if validation is None and validation_split:
             own, validation = own.split(validation_split)
         if class_weight:  # a validation has none, as in Keras
             own = own.weighted(class_weights(self.system, own.arrays, class_weight))
         return train(self, own, validation, plan)
+
+    def _validation(self, given: object, weight: object, memory: str | int | None) -> Data | Stream | None:
+        """What is looked at after an epoch."""
+        from chainrule.training.feed import stream_of
+
+        if given is None:
+            return None
+        if (stream := stream_of(self, (given,), {}, memory)) is not None:
+            return stream
+        arrays = self.bind(validation_parts(given), {}, ("input", "target", "label"), sparse=True)
+        return Data(arrays, sample_weights(self.system, arrays, weight))
 
     def plan_hyper(self, program: Program, given: Mapping[str, float]) -> dict[str, float]:
         """Hyper-parameters by the notation's names, with their values. Raises: SettingError for unknown ones."""
@@ -543,6 +594,16 @@ class Network:
         from chainrule.training.save import save
 
         save(self, Path(path))
+
+    def export(self, path: str | Path, *, as_: str | None = None, names: object = None) -> object:
+        """Write it for others: `.onnx`, the prediction as an ONNX graph, or `.safetensors`, weights by PyTorch's names.
+
+        The suffix says which, or `as_`: "onnx" or "safetensors". `names` are names for PyTorch's modules. What was
+        written is the result: print it. Raises: SettingError, FormulaError for what ONNX cannot say, FileError.
+        """
+        from chainrule.training.formats.export import export
+
+        return export(self, Path(path), as_, names)
 
     @property
     def kept(self) -> dict[str, Array]:

@@ -6,27 +6,31 @@ sixteenth, or one of very many rows, is compiled. Both give the same numbers but
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule.data.sparse import SparseRows, rows_at_once
+from chainrule.errors import DataError, SettingError
 from chainrule.formula.evaluate import Array
-from chainrule.formula.expr import tensors
+from chainrule.formula.expr import Element, tensors
+from chainrule.messages import say
 from chainrule.program.instructions import Contract, Program
 from chainrule.program.lower import lower_prediction
 from chainrule.program.passes import mixes_samples
 from chainrule.training.runner import EpochReport
 from chainrule.training.watch import Silent
+from chainrule.training.weights import Data
 
 if TYPE_CHECKING:
     from chainrule.kernels.predictor import Predictor
+    from chainrule.training.feed import Stream
     from chainrule.training.metrics import Asked
     from chainrule.training.network import Network
-    from chainrule.training.weights import Data
 
 SMALL_PREDICTIONS = 16  # that run in the interpreter before one is compiled
 INTERPRETED_ROWS = 2048  # at a time: 2048 × 784 float32 are 6 MB
@@ -144,12 +148,12 @@ class Prediction:
 
 def measured(
     network: Network,
-    data: Data,
+    data: Data | Stream,
     metrics: Asked,
     weighted_metrics: Asked = (),
     like: Mapping[str, Array] | None = None,
 ) -> dict[str, Any]:
-    """The loss and the metrics of checked data, as Network.evaluate returns them.
+    """The loss and the metrics of checked data, as Network.evaluate returns them; of a Stream, read once.
 
     `like` are arrays that say what kind of targets these are: a validation has the metrics of its training, also where
     its few rows look like targets of another kind.
@@ -168,12 +172,42 @@ def measured(
             network.measuring.clear()
         network.measuring[key] = lower_prediction(system, loss=True, metrics=watched)
     program = network.measuring[key]
-    arrays = dict(data.arrays) if weight is None else {**data.arrays, weight.tensor: data.weights}
-    means = _means(network, program, arrays)
+    ranked = rankings(network, metrics, like, weighted_metrics)
+    if isinstance(data, Data):
+        means = _means(network, program, _named(data, weight))
+    else:
+        means = _means_of(network, program, data, weight, ranked)
     logs: dict[str, Any] = {} if system.loss is None else {"loss": means[system.loss]}
     logs |= {m.name: m.final(means) for m in found}
-    ranked = rankings(network, metrics, like, weighted_metrics)
-    return logs | rank(network, ranked, data.arrays, data.weights) if ranked else logs
+    if ranked and isinstance(data, Data):
+        logs |= rank(network, ranked, data.arrays, data.weights)
+    return logs
+
+
+def _named(data: Data, weight: Element | None) -> dict[str, Any]:
+    return dict(data.arrays) if weight is None else {**data.arrays, weight.tensor: data.weights}
+
+
+def _means_of(
+    network: Network, program: Program, stream: Stream, weight: Element | None, ranked: Sequence[Any]
+) -> dict[str, float]:
+    """The means over all rows of a stream. Raises: SettingError for what needs all rows at once."""
+    name = stream.source.name
+    if ranked:
+        raise SettingError(say("checkpoints.no_ranking", metric=ranked[0].name, name=name))
+    if mixes_samples(program):
+        raise SettingError(say("checkpoints.no_together", name=name))
+    totals: dict[str, float] = dict.fromkeys(program.watched, 0.0)
+    rows = 0
+    with contextlib.closing(stream.ahead()) as parts:
+        for part in parts:
+            means = _means(network, program, _named(part, weight))
+            rows += part.rows
+            for quantity, mean in means.items():
+                totals[quantity] += mean * part.rows
+    if not rows:
+        raise DataError(say("checkpoints.epoch_length", epoch=1, name=name))
+    return {quantity: total / rows for quantity, total in totals.items()}
 
 
 def _means(network: Network, program: Program, arrays: Mapping[str, Any]) -> dict[str, float]:

@@ -39,10 +39,11 @@ class Rates:
     """Hyper-parameters over the `steps` steps of a training, after the `before` steps that the network has had.
 
     In an update rule `step` counts from the network's first update, so that Adam's correction goes on where a training
-    went on. A schedule that names `steps`, the last one, spans this training; another goes on counting.
+    went on. A schedule that names `steps`, the last one, spans this training; another goes on counting. `steps` are
+    None where only the end of an epoch tells how many it has.
     """
 
-    def __init__(self, network: Network, program: Program, plan: Plan, steps: int, before: int = 0):
+    def __init__(self, network: Network, program: Program, plan: Plan, steps: int | None, before: int = 0):
         given = dict(plan.hyper)
         self.formula: Expr | None = None
         if isinstance(plan.learning_rate, str):
@@ -61,7 +62,11 @@ class Rates:
         if "eta" in given and "eta" not in {*program.hyper, *program.defaults}:
             raise SettingError(say("training.no_learning_rate"))
         self.values = network.plan_hyper(program, {hyper_name(n, self.known): v for n, v in given.items()})
-        self.steps, self.before = steps, before
+        self.spans = self.formula is not None and "steps" in symbols(self.formula)
+        if steps is None and (self.spans or "steps" in program.hyper):
+            raise SettingError(say("checkpoints.unknown_steps"))
+        self.steps, self.before = steps or 0, before
+        self.asked: float | None = None  # what a callback set
 
     @property
     def has_rate(self) -> bool:
@@ -78,7 +83,7 @@ class Rates:
             raise SettingError(say("training.no_learning_rate"))
         check_rate(value)
         self.formula = None
-        self.values["eta"] = float(value)
+        self.asked = self.values["eta"] = float(value)
 
     def table(self, first: int, count: int) -> dict[str, Array]:
         """One float64 per step and hyper-parameter, for `count` steps from number `first` (from 0)."""
@@ -86,9 +91,8 @@ class Rates:
         table = {n: np.full(count, v) for n, v in self.values.items()}
         table |= {"step": own + self.before, "steps": np.full(count, float(self.before + self.steps))}
         if self.formula is not None:
-            spans = "steps" in symbols(self.formula)
             scalars = {**self.values, **self.scalars, "steps": float(self.steps), "eta0": self.values["eta"]}
-            table["eta"] = over_steps(self.formula, own if spans else table["step"], scalars)
+            table["eta"] = over_steps(self.formula, own if self.spans else table["step"], scalars)
         return table
 
 

@@ -70,6 +70,10 @@ class Runner(Protocol):
         """Several epochs, one for each row of `orders`; a report of each."""
         ...
 
+    def feed(self, arrays: Mapping[str, Array]) -> None:
+        """Go on over these arrays: of the same kinds as those before, and of any number of rows."""
+        ...
+
     def state(self) -> dict[str, Array]:
         """Parameters and states as they are now."""
         ...
@@ -156,6 +160,9 @@ class InterpretedRunner:
 
     def _cast(self, array: Array) -> Array:
         return array if array.dtype.kind == "i" else array.astype(self.dtype, copy=False)
+
+    def feed(self, arrays: Mapping[str, Array]) -> None:
+        self.arrays = arrays
 
     def state(self) -> dict[str, Array]:
         return {n: a.copy() for n, a in self.kept.items()}

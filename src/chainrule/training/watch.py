@@ -20,9 +20,13 @@ from chainrule.training.files import write_bytes
 
 if TYPE_CHECKING:
     from chainrule.kernels.profile import Profile
+    from chainrule.training.checkpoints import Keeper
+    from chainrule.training.runner import EpochReport
 
 # What is logged, from the means of what a step sums up.
 LogsOf = Callable[[Mapping[str, float]], Mapping[str, float]]
+# Signals that end a training which keeps checkpoints, and are then handed on to whoever handled them before.
+HANDED_ON = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class History:
@@ -38,6 +42,7 @@ class History:
         self.rows: list[dict[str, float]] = []
         self.history: dict[str, list[float]] = {}
         self.interrupted = False
+        self.signal: int | None = None  # that interrupted it
         self.profile: Profile | None = None
 
     def add(self, epoch: int, logs: Mapping[str, float], seconds: float) -> None:
@@ -68,28 +73,35 @@ def _cell(value: Any) -> str:
 
 
 class Watcher:
-    """Looks on; `step_ends` says whether to stop. Entered as a context, it turns Ctrl-C into a stop after the step."""
+    """Looks on; `step_ends` says whether to stop. Entered as a context, it turns Ctrl-C into a stop after the step.
+
+    `signals` are those that do so.
+    """
 
     def __init__(self) -> None:
         self.stop = False
-        self._previous: Any = None
+        self.signals: tuple[int, ...] = (signal.SIGINT,)
+        self.signal: int | None = None  # the one that came
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Watcher:
         if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGINT, self._on_interrupt)
+            for number in self.signals:
+                if signal.getsignal(number) != signal.SIG_IGN:  # nohup: SIGHUP is to be ignored
+                    self._previous[number] = signal.signal(number, self._on_interrupt)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
-            self._previous = None
+        for number, previous in self._previous.items():
+            signal.signal(number, previous)
+        self._previous = {}
 
     def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
         if self.stop:  # a second Ctrl-C does not wait for the step
             raise KeyboardInterrupt
-        self.stop = True
+        self.stop, self.signal = True, number
 
     def note(self, text: str) -> None:
         """A line for the user."""
@@ -107,6 +119,20 @@ class Watcher:
 
 class Silent(Watcher):
     """Says nothing."""
+
+
+class Onward(Watcher):
+    """Hands on what a part of an epoch reached as what the epoch has; a checkpoint that is due stops the part."""
+
+    def __init__(self, watcher: Watcher, whole: EpochReport, keeper: Keeper | None):
+        super().__init__()
+        self.watcher, self.whole, self.keeper = watcher, whole, keeper
+
+    def step_ends(self, steps: int, samples: int, sums: Mapping[str, float]) -> bool:
+        whole = self.whole
+        total = {n: whole.sums[n] + value for n, value in sums.items()}
+        stop = self.watcher.step_ends(whole.steps + steps, whole.samples + samples, total)
+        return stop or (self.keeper is not None and self.keeper.due())
 
 
 class Lines(Watcher):
@@ -127,12 +153,12 @@ class Lines(Watcher):
 class Bar(Watcher):
     """A progress bar per epoch with loss, accuracy and the time left (rich)."""
 
-    def __init__(self, epochs: int, steps: int, rows: int, logs_of: LogsOf):
+    def __init__(self, epochs: int, steps: int | None, logs_of: LogsOf):
         super().__init__()
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self.epochs, self.steps, self.rows, self.logs_of = epochs, steps, rows, logs_of
+        self.epochs, self.steps, self.logs_of = epochs, steps, logs_of
         self.console = Console(stderr=True)
         self.progress = Progress(
             TextColumn("{task.description}"),
@@ -169,8 +195,9 @@ class Bar(Watcher):
         return self.stop
 
     def epoch_ends(self, epoch: int, logs: Mapping[str, float]) -> None:
-        done = self.progress.tasks[self.task].completed if self.stop else self.steps
-        self.progress.update(self.task, completed=done, logs=self._shown(logs))
+        done = self.progress.tasks[self.task].completed
+        done = done if self.stop or self.steps is None else self.steps
+        self.progress.update(self.task, completed=done, total=self.steps or done, logs=self._shown(logs))
 
     def _shown(self, logs: Mapping[str, float]) -> str:
         return _line(logs)
@@ -193,11 +220,11 @@ def _label(name: str) -> str:
     return f"{say('training.validation')} {text}" if stem != name else text
 
 
-def watcher_for(verbose: str | int, epochs: int, steps: int, rows: int, logs_of: LogsOf) -> Watcher:
+def watcher_for(verbose: str | int, epochs: int, steps: int | None, logs_of: LogsOf) -> Watcher:
     """verbose: 0 silent, 1 a bar, 2 a line an epoch, "auto" a bar on a terminal, lines in a notebook, else silence."""
     if verbose == "auto":
         # A notebook is no terminal, but somebody looks on.
         verbose = 1 if sys.stderr.isatty() else 2 if "ipykernel" in sys.modules else 0
     if verbose == 0:
         return Silent()
-    return Lines(epochs) if verbose == 2 else Bar(epochs, steps, rows, logs_of)
+    return Lines(epochs) if verbose == 2 else Bar(epochs, steps, logs_of)

@@ -3,11 +3,13 @@
 base         Callback, CallbackList, LambdaCallback; a plain function (epoch, logs) is one too
 monitor      what watches one quantity: EarlyStopping, ReduceLROnPlateau; LearningRateScheduler, TerminateOnNaN
 checkpoint   ModelCheckpoint
+backup       BackupAndRestore
 loggers      CSVLogger, TensorBoard
 """
 
 from __future__ import annotations
 
+from chainrule.training.callbacks.backup import BackupAndRestore
 from chainrule.training.callbacks.base import Callback, CallbackList, LambdaCallback
 from chainrule.training.callbacks.checkpoint import ModelCheckpoint
 from chainrule.training.callbacks.loggers import CSVLogger, TensorBoard
@@ -19,6 +21,7 @@ from chainrule.training.callbacks.monitor import (
 )
 
 __all__ = [
+    "BackupAndRestore",
     "CSVLogger",
     "Callback",
     "CallbackList",

@@ -13,10 +13,10 @@ and nothing else. Besides `model` and `params` there is `training` (chainrule.tr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from chainrule.errors import SettingError
+from chainrule.errors import SettingError, warn
 from chainrule.messages import say
 
 if TYPE_CHECKING:
@@ -65,6 +65,18 @@ class Callback:
     def set_training(self, training: Training | None) -> None:
         """Called before on_train_begin, where there is a training."""
         self.training = training
+
+    state_names: tuple[str, ...] = ()
+    """The attributes that it needs to go on where a checkpoint was written: numbers, texts, arrays, lists and dicts."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        return {name: getattr(self, name) for name in self.state_names}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Called after on_train_begin, where a training goes on from a checkpoint."""
+        for name in self.state_names:
+            setattr(self, name, state[name])
 
     @property
     def per_batch(self) -> bool:
@@ -212,6 +224,27 @@ class CallbackList:
             for c in self.callbacks
         )
 
+    def state_dict(self) -> list[dict[str, Any]]:
+        """Of each callback its name, and its state where it has one."""
+        has = [hasattr(c, "state_dict") for c in self.callbacks]
+        states = [dict(c.state_dict()) if own else None for c, own in zip(self.callbacks, has, strict=True)]
+        return [{"name": _name(c), "state": s} for c, s in zip(self.callbacks, states, strict=True)]
+
+    def load_state_dict(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Give each its state back; one that cannot keep any is told of.
+
+        Raises: SettingError where these are other callbacks, or a state does not fit.
+        """
+        then, now = [state["name"] for state in states], [_name(c) for c in self.callbacks]
+        if then != now:
+            shown = [", ".join(some) or "–" for some in (then, now)]
+            raise SettingError(say("checkpoints.callbacks", then=shown[0], now=shown[1]))
+        for callback, state in zip(self.callbacks, states, strict=True):
+            if _forgets(callback):
+                warn(say("checkpoints.stateless", callback=_name(callback)))
+            elif state["state"] is not None and hasattr(callback, "load_state_dict"):
+                callback.load_state_dict(state["state"])
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
         model = self.model
         if model is not None and getattr(model, "stop_training", False):  # of the training before
@@ -254,6 +287,18 @@ class CallbackList:
             getattr(callback, hook)(*first, logs)
         if self.training is not None and getattr(self.model, "stop_training", False):
             self.training.stop = True
+
+
+def _name(callback: object) -> str:
+    return type(callback).__name__
+
+
+def _forgets(callback: object) -> bool:
+    """Whether it may know something that no checkpoint has: one that is not chainrule's, and has no state_dict."""
+    if type(callback).__module__.startswith("chainrule.") and not isinstance(callback, _PlainFunction):
+        return False
+    own = getattr(type(callback), "state_dict", Callback.state_dict)
+    return own is Callback.state_dict and not getattr(callback, "state_names", ())
 
 
 def _params(training: Training | None) -> dict[str, Any]:

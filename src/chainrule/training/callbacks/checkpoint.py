@@ -52,6 +52,8 @@ class ModelCheckpoint(Monitor):
         self._steps = 0
         self._epoch = 0
 
+    state_names = ("best", "_up", "_steps", "_epoch")
+
     @property
     def per_batch(self) -> bool:
         return self.save_freq != "epoch"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -34,10 +34,26 @@ class CSVLogger(Callback):
         self.append = append
         self.keys: list[str] | None = None
 
+    def state_dict(self) -> dict[str, Any]:
+        """How many rows are written, and their columns."""
+        return {"rows": len(self._rows()), "keys": self.keys}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Rows of epochs that come again are taken away."""
+        rows = self._rows()[: state["rows"]]
+        self.keys = None if state["keys"] is None else list(state["keys"])
+        if self.keys is not None:
+            rows = [row[: 1 + len(self.keys)] for row in rows]
+            text = io.StringIO()
+            for row in (["epoch", *self.keys], *rows):
+                self._write(text, row)
+            write_bytes(self.filename, text.getvalue().encode())
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.keys = None
+        resumed = self.training is not None and self.training.resumed is not None
         try:
-            if self.append and self.filename.exists():
+            if (self.append or resumed) and self.filename.exists():
                 with self.filename.open(newline="", encoding="utf-8") as file:
                     header = next(csv.reader(file, delimiter=self.sep), None)
                 self.keys = header[1:] if header else None
@@ -59,13 +75,22 @@ class CSVLogger(Callback):
 
     def _widen(self, new: list[str]) -> None:
         """Write the header, with columns for what is new; rows that are there already have no value for it."""
-        with self.filename.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file, delimiter=self.sep))[1:]
+        rows = self._rows()
         self.keys = [*(self.keys or ()), *new]
         text = io.StringIO()
         for row in (["epoch", *self.keys], *([*row, *[MISSING] * len(new)] for row in rows)):
             self._write(text, row)
         write_bytes(self.filename, text.getvalue().encode())
+
+    def _rows(self) -> list[list[str]]:
+        """What the file has below its header."""
+        try:
+            with self.filename.open(newline="", encoding="utf-8") as file:
+                return list(csv.reader(file, delimiter=self.sep))[1:]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise self._bad(error) from None
 
     def _write(self, file: TextIO, row: Sequence[object]) -> None:
         csv.writer(file, delimiter=self.sep, lineterminator="\n").writerow(row)
@@ -118,6 +143,8 @@ class TensorBoard(Callback):
         self._writers: dict[str, Any] = {}
         self._steps = 0
         self._start = 0.0
+
+    state_names = ("_steps",)
 
     @property
     def per_batch(self) -> bool:

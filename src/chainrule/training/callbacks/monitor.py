@@ -111,6 +111,8 @@ class EarlyStopping(Monitor):
         self.start_from_epoch = start_from_epoch
         self._begin()
 
+    state_names = ("best", "wait", "stopped_epoch", "best_epoch", "best_weights", "_up")
+
     def _begin(self) -> None:
         self.wait = 0
         self.stopped_epoch = 0
@@ -184,6 +186,8 @@ class ReduceLROnPlateau(Monitor):
         self.min_lr = min_lr
         self._begin()
 
+    state_names = ("best", "wait", "cooldown_counter", "_up")
+
     def _begin(self) -> None:
         self.best = None
         self.wait = 0
@@ -229,6 +233,8 @@ class LearningRateScheduler(Callback):
         self.schedule = schedule
         self.verbose = verbose
         self._rate: float | None = None
+
+    state_names = ("_rate",)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         assert self.training is not None

@@ -1,0 +1,255 @@
+"""What feeds a training: an epoch as pieces, each some steps over arrays that are there at once.
+
+Arrays in memory (or mapped from a file) are one piece an epoch. A Source is read ahead in a thread, and cut into pieces
+of whole batches, so that its rows meet the same steps whatever the blocks they came in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from chainrule.data.batches import epoch_order
+from chainrule.data.memory import DEFAULT_MEMORY, memory_bytes
+from chainrule.data.sources import Block, Order, Source, as_source
+from chainrule.data.sources.prefetch import prefetch
+from chainrule.errors import DataError, SettingError
+from chainrule.formula.evaluate import Array
+from chainrule.formula.expr import tensors
+from chainrule.messages import say
+from chainrule.training.weights import Data, class_weights
+
+if TYPE_CHECKING:
+    from chainrule.training.network import Network
+
+# Of a piece: to begin one takes 0.1 ms, and 16 MiB of float32 rows some 10 ms; three of them are held at a time (one is
+# trained on, one waits, one is read).
+PIECE_BYTES = 16 * 2**20
+PIECE_SHARE = 16  # of the budget at most, where that is less
+HEAD_ROWS, HEAD_SHARE = 4096, 16  # what kinds of targets and zeros are seen from; of the budget
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Steps over arrays that are there at once: rows in this order, `batch` of them a step.
+
+    `data` are arrays that take the place of those before; None: the training's own.
+    """
+
+    order: Array
+    batch: int
+    data: Data | None = None
+
+    @property
+    def steps(self) -> int:
+        return -(-len(self.order) // self.batch)
+
+
+class Feed(Protocol):
+    """An epoch's pieces. `steps` of an epoch are None where only its end tells."""
+
+    steps: int | None
+
+    def pieces(self, epoch: int, skip: int) -> Generator[Piece, None, None]:
+        """Of epoch number `epoch`, without its first `skip` rows."""
+        ...
+
+
+class Whole:
+    """Arrays that are there: one piece an epoch, in an exact permutation."""
+
+    def __init__(self, rows: int, batch: int, seed: int, shuffle: bool):
+        self.rows, self.batch, self.seed, self.shuffle = rows, batch, seed, shuffle
+        self.steps: int | None = -(-rows // batch)
+
+    def order(self, epoch: int) -> Array:
+        """The rows as this epoch visits them."""
+        return epoch_order(self.rows, self.seed, epoch) if self.shuffle else np.arange(self.rows, dtype=np.int64)
+
+    def pieces(self, epoch: int, skip: int) -> Generator[Piece, None, None]:
+        """See Feed."""
+        if skip < self.rows:
+            yield Piece(self.order(epoch)[skip:], self.batch)
+
+
+class Stream:
+    """A Source's rows, as the formulas of a network want them.
+
+    `arrays` are its first rows, from which is seen what kind of numbers these are; `rows` all there are, where that is
+    known. Raises: DataError where they do not fit.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        source: Source,
+        roles: tuple[str, ...] = ("input", "target", "label"),
+        class_weight: Mapping[object, float] | None = None,
+    ):
+        self.network, self.source, self.roles, self.class_weight = network, source, roles, class_weight
+        count = min(HEAD_ROWS, max(1, source.memory // HEAD_SHARE // source.row_bytes))
+        block = source.head(count)
+        self.names = self._names(block)
+        self.plain: tuple[str, ...] = ()
+        self.arrays = self._bound(block).arrays
+        self.plain = self._unchanged(block)
+
+    @property
+    def rows(self) -> int | None:
+        return self.source.rows
+
+    @property
+    def weights(self) -> Array | None:
+        """The first rows' weights; None where samples have none."""
+        return self._weights(self.arrays)
+
+    def _names(self, block: Block) -> dict[str, str]:
+        """The formulas' name of each field: its own, where all the formulas' names are there, else by their order."""
+        wanted = [t.name for t in self.network.system.of_role(*self.roles)]
+        if set(wanted) <= set(block):
+            return {name: name for name in wanted}
+        # A prediction takes what a training takes, and leaves the targets be.
+        if not wanted or len(block) < len(wanted) or (len(block) > len(wanted) and self.roles != ("input",)):
+            came, names = ", ".join(block) or "–", ", ".join(wanted) or "–"
+            raise DataError(say("checkpoints.fields", name=self.source.name, came=came, wanted=names))
+        return dict(zip(block, wanted, strict=False))
+
+    def _bound(self, block: Block) -> Data:
+        named = {name: block[field] for field, name in self.names.items()}
+        if self.plain:
+            arrays = {n: named.pop(n) for n in self.plain}
+            others = tuple(r for r in self.roles if r != "input")
+            arrays |= self.network.bind((named,), {}, others) if others else {}
+        else:
+            arrays = self.network.bind((named,), {}, self.roles)
+        return Data(arrays, self._weights(arrays))
+
+    def _weights(self, arrays: Mapping[str, Array]) -> Array | None:
+        return class_weights(self.network.system, arrays, self.class_weight) if self.class_weight else None
+
+    def _unchanged(self, block: Block) -> tuple[str, ...]:
+        """The inputs, where all of them can go as they come: a source has looked at its numbers already."""
+        system = self.network.system
+        facts = {name for fact in system.facts for side in (fact.left, fact.right) for name in tensors(side)}
+        for field, name in self.names.items():
+            if system.tensors[name].role != "input":
+                continue
+            same = block[field].dtype == self.arrays[name].dtype and block[field].shape == self.arrays[name].shape
+            if not same or name in facts or system.tensors[name].classes is not None:
+                return ()
+        return tuple(t.name for t in system.of_role("input"))
+
+    def parts(self, order: Order | None, skip: int = 0) -> Iterator[Data]:
+        """The rows in this order, in blocks as they come, checked. Close it when it is left early."""
+        with contextlib.closing(_generator(self.source.blocks(order, skip))) as blocks:
+            for block in blocks:
+                yield self._bound(block)
+
+    def ahead(self) -> Generator[Data, None, None]:
+        """The rows as they lie there, read ahead in a thread: for who looks at each once."""
+        return prefetch(self.parts(None), 1)
+
+    def refuse(self, sample_weight: object = None, validation_split: float = 0.0) -> None:
+        """Raises: SettingError for options that need all rows at once."""
+        given = {
+            "sample_weight": (sample_weight is not None, "checkpoints.instead_weight"),
+            "validation_split": (bool(validation_split), "checkpoints.instead_split"),
+        }
+        for option, (came, instead) in given.items():
+            if came:
+                raise SettingError(
+                    say("checkpoints.no_option", option=option, name=self.source.name, instead=say(instead))
+                )
+
+    def piece_rows(self, batch: int) -> int:
+        """Whole batches that are about as large as a piece should be."""
+        held = sum(a.nbytes for a in self.arrays.values()) // max(1, len(next(iter(self.arrays.values()))))
+        room = min(PIECE_BYTES, self.source.memory // PIECE_SHARE) // max(held, 1)
+        return max(1, room // batch) * batch
+
+
+class Streamed:
+    """The feed of a Stream: read, checked and cut into batches in a thread of its own."""
+
+    def __init__(self, stream: Stream, batch: int, seed: int, shuffle: bool):
+        self.stream, self.batch, self.seed, self.shuffle = stream, batch, seed, shuffle
+        rows, own = stream.rows, stream.source.own_batches
+        self.steps: int | None = None if rows is None or own else -(-rows // batch)
+
+    def pieces(self, epoch: int, skip: int) -> Generator[Piece, None, None]:
+        """See Feed."""
+        order = Order(self.seed, epoch) if self.shuffle else None
+        made = self._as_they_come(order, skip) if self.stream.source.own_batches else self._cut(order, skip)
+        return prefetch(made, 1)
+
+    def _as_they_come(self, order: Order | None, skip: int) -> Iterator[Piece]:
+        with contextlib.closing(_generator(self.stream.parts(order, skip))) as parts:
+            for data in parts:
+                yield Piece(np.arange(data.rows), data.rows, data)
+
+    def _cut(self, order: Order | None, skip: int) -> Iterator[Piece]:
+        """Pieces of `piece_rows`, the last one shorter."""
+        room, waiting, count = self.stream.piece_rows(self.batch), list[Data](), 0
+        with contextlib.closing(_generator(self.stream.parts(order, skip))) as parts:
+            for data in parts:
+                start = 0
+                while start < data.rows:
+                    stop = min(data.rows, start + room - count)
+                    waiting.append(data.part(start, stop))
+                    count, start = count + stop - start, stop
+                    if count == room:
+                        yield self._joined(waiting)
+                        waiting, count = [], 0
+        if waiting:
+            yield self._joined(waiting)
+
+    def _joined(self, parts: list[Data]) -> Piece:
+        data = parts[0] if len(parts) == 1 else _concatenated(parts)
+        return Piece(np.arange(data.rows), self.batch, data)
+
+
+def _concatenated(parts: list[Data]) -> Data:
+    arrays = {n: np.concatenate([p.arrays[n] for p in parts]) for n in parts[0].arrays}
+    weights = [p.weights for p in parts if p.weights is not None]
+    return Data(arrays, np.concatenate(weights) if weights else None)
+
+
+def stream_of(
+    network: Network,
+    data: Sequence[object],
+    named: Mapping[str, object],
+    memory: str | int | None,
+    class_weight: Mapping[object, float] | None = None,
+    roles: tuple[str, ...] = ("input", "target", "label"),
+) -> Stream | None:
+    """The Stream of what fit was given, where that is a Source or an iterable of batches; else None.
+
+    Raises: SettingError for a budget that is none.
+    """
+    budget = DEFAULT_MEMORY if memory is None else memory_bytes(memory)
+    if len(data) != 1 or named:
+        return None
+    source = as_source(data[0], budget)
+    return None if source is None else Stream(network, source, roles, class_weight)
+
+
+def _generator(iterator: Iterator[Any]) -> Any:
+    """What can be closed, so that files are closed when an epoch is left early."""
+    return iterator if hasattr(iterator, "close") else (item for item in iterator)
+
+
+def feed_for(data: Data | Stream, batch_size: int | None, seed: int, shuffle: bool) -> tuple[Feed, int]:
+    """The feed, and how many rows a batch has. Raises: SettingError where a full batch is asked of a stream."""
+    if isinstance(data, Data):
+        batch = min(batch_size or data.rows, data.rows)
+        return Whole(data.rows, batch, seed, shuffle), batch
+    if data.source.own_batches:
+        return Streamed(data, 1, seed, shuffle), 1
+    if batch_size is None:
+        raise SettingError(say("checkpoints.full_batch", name=data.source.name))
+    batch = batch_size if data.rows is None else min(batch_size, data.rows)
+    return Streamed(data, batch, seed, shuffle), batch

@@ -1,0 +1,113 @@
+"""A training that goes on from a checkpoint: what must be the same, what is put back, what is written down."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from chainrule.data.sources.fingerprint import fingerprint_of
+from chainrule.errors import SettingError, warn
+from chainrule.messages import say
+from chainrule.training.checkpoint_file import Checkpoint, Position, made_by
+from chainrule.training.checkpoints import check_same
+from chainrule.training.feed import Stream
+from chainrule.training.weights import Data
+
+if TYPE_CHECKING:
+    from chainrule.training.loop import Training
+
+NONE = "–"
+
+
+def settings_of(training: Training) -> dict[str, str]:
+    """What must be the same for a training to go on, by the names of fit's options. Raises: SettingError, FileError."""
+    plan, network, rates = training.plan, training.network, training.rates
+    schedule = plan.learning_rate if isinstance(plan.learning_rate, str) else rates.values.get("eta")
+    asked: dict[str, Any] = {
+        "optimizer": training.rule,
+        "learning_rate": schedule,
+        "hyper": {n: v for n, v in sorted({**network.hyper, **rates.values}.items()) if n != "eta"},
+        "batch_size": training.batch,
+        "seed": plan.seed,
+        "shuffle": bool(plan.shuffle),
+        "engine": plan.engine,
+        "sparse": plan.sparse,
+        "frozen": sorted(plan.frozen),
+        "dtype": network.dtype,
+    }
+    if rates.spans:  # the schedule is another one where it spans another number of epochs
+        asked["epochs"] = plan.epochs
+    texts = {name: json.dumps(value, ensure_ascii=False) for name, value in asked.items()}
+    data = {"data": _fingerprint(training, training.data)}
+    if training.validation is not None:
+        data["validation"] = _fingerprint(training, training.validation)
+    return {"formulas": _without_comments(network.formulas), **texts, **data}
+
+
+def _without_comments(formulas: str) -> str:
+    """A model in the style of Keras names its layers there, and a second one of the process has other names."""
+    return "\n".join(line.partition("#")[0].rstrip() for line in formulas.splitlines())
+
+
+def _fingerprint(training: Training, data: Data | Stream) -> str:
+    """Raises: SettingError where a training is to go on with rows that cannot be had again."""
+    if isinstance(data, Data):
+        return fingerprint_of(training.named(data))
+    reason = data.source.cannot_replay()
+    if reason is None:
+        return data.source.fingerprint()
+    if training.resumed is not None:
+        raise SettingError(say("checkpoints.no_replay", name=data.source.name, reason=reason))
+    return NONE
+
+
+def go_on_from(training: Training, checkpoint: Checkpoint) -> None:
+    """The checkpoint's weights and counts go into the network.
+
+    Raises: SettingError where it is of another training.
+    """
+    check_same(checkpoint, training.settings)
+    network, position = training.network, training.position
+    # The formulas and the rows are the same, so the shapes are: those of the network's own are only looked at.
+    network.keep(_checked(training, checkpoint))
+    network.steps, network.epochs = position.before + position.done, position.epochs
+    if position.rate is not None:
+        training.rates.set_rate(position.rate)
+    now = made_by()
+    others = [name for name in now if checkpoint.made_by.get(name) != now[name]]
+    if others:
+        then = ", ".join(f"{name} {checkpoint.made_by.get(name, NONE)}" for name in others)
+        warn(say("checkpoints.other_device", then=then, now=", ".join(f"{name} {now[name]}" for name in others)))
+
+
+def _checked(training: Training, checkpoint: Checkpoint) -> dict[str, Any]:
+    """The weights, of the dtype and the shapes that the network has. Raises: SettingError."""
+    network = training.network
+    kept = network.kept
+    for name, array in kept.items():
+        came = checkpoint.weights.get(name)
+        if name in network.system.tensors and (came is None or came.shape != array.shape):
+            then = NONE if came is None else came.shape
+            raise SettingError(
+                say("checkpoints.other_setting", path=checkpoint.path, name=name, then=then, now=array.shape)
+            )
+    return {name: array.astype(network.dtype, copy=False) for name, array in checkpoint.weights.items()}
+
+
+def restore_history(training: Training, checkpoint: Checkpoint) -> None:
+    """What earlier epochs reached, and what the callbacks knew."""
+    for epoch, logs in checkpoint.history:
+        training.history.add(epoch, {n: v for n, v in logs.items() if n != "seconds"}, logs["seconds"])
+    training.callbacks.load_state_dict(checkpoint.callbacks)
+    position = checkpoint.position
+    training.watcher.note(
+        say("checkpoints.resumed", path=checkpoint.path, epoch=position.epoch + 1, step=position.steps)
+    )
+
+
+def checkpoint_of(training: Training, position: Position) -> Checkpoint:
+    """The training at this moment."""
+    weights = {**training.network.kept, **training.runner.state()}
+    history = list(zip(training.history.epoch, training.history.rows, strict=True))
+    callbacks = training.callbacks.state_dict()
+    return Checkpoint(training.network.formulas, training.settings, position, weights, history, callbacks)
