@@ -12,11 +12,15 @@ The language is the caller's choice (`set_language("ko")`, `--lang ko`), else CH
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from functools import cache
 from importlib import resources
 
 LANGUAGES = ("en", "ko")
+
+# What a terminal obeys or cannot show, and what turns text around (CVE-2021-42574): a file's names stand in messages.
+OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 _chosen: str | None = None
 
@@ -42,9 +46,13 @@ def language() -> str:
 
 
 def say(key: str, /, **values: object) -> str:
-    """The message `key` ("chapter.name") in the language in force, with its values filled in."""
+    """The message `key` ("chapter.name") in the language in force, with its values filled in.
+
+    >>> say("formula.missing_bracket", bracket="\x1b[2J")
+    "this bracket is never closed: add the missing '�[2J'"
+    """
     chapter, _, name = key.partition(".")
-    return catalogue(language(), chapter)[name].format(**values)
+    return OBEYED.sub("�", catalogue(language(), chapter)[name].format(**values))
 
 
 @cache

@@ -73,8 +73,12 @@ def load_model(filepath: str | Path, compile: bool) -> Model:
 
     path = Path(filepath)
     _own_name(path)
-    network = load(path)
-    description = network.notes.get("keras") if isinstance(network.notes, Mapping) else None
+    return model_of(path, load(path), compile)
+
+
+def model_of(path: Path, network: Any, compile: bool) -> Model:
+    """The model that a network's notes describe, with its weights. Raises: ModelFileError."""
+    description = network.notes.get("keras")
     if not isinstance(description, dict):
         raise ModelFileError(say("keras.no_layers_in_file", path=path))
     try:
