@@ -39,7 +39,7 @@ def resume(asked: TrainOptions, given: Collection[str], ending: Ending) -> int:
     with old_run(asked.resume) as run:
         record = read_record(run.folder)
         changes = {name: getattr(asked, name) for name in FREE if name in given}
-        options = replace(recorded_options(record, run.folder), as_json=asked.as_json, resume=run.folder, **changes)
+        options = replace(recorded_options(record, run.folder), resume=run.folder, **{"as_json": False, **changes})
         if (reason := _nothing_to_do(record, options, "epochs" in given)) is not None:
             return _tell_nothing(run.folder, record, reason, options.as_json)
         if "epochs" in given:

@@ -26,6 +26,8 @@ RUNS = Path("runs")
 MAX_RUNS = 10_000
 MODEL, FORMULAS, HISTORY, CURVES, NOTE = "model.safetensors", "network.formula", "history.csv", "curves.png", "run.json"
 PROFILE, CHECKPOINTS = "profile.json", "checkpoints"
+# Beside the file that it was to become, when a crash came; checkpoints have their own.
+LEFT_OVER = re.compile(rf"\.({'|'.join(map(re.escape, (MODEL, FORMULAS, HISTORY, CURVES, NOTE, PROFILE)))})\..+")
 MARKS = {LOCK, HOLDER}  # of a training that holds the folder
 
 
@@ -105,6 +107,9 @@ def new_run(asked: Path | None, name: str) -> Iterator[Run]:
 def old_run(folder: Path) -> Iterator[Run]:
     """The folder of a run that is gone on with, held while the block runs. Raises: RunLocked, FileError."""
     with hold(folder):
+        for path in folder.glob(".*.*.*"):
+            if LEFT_OVER.fullmatch(path.name):
+                path.unlink(missing_ok=True)
         yield Run(folder, folder)
 
 

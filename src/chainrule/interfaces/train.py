@@ -97,11 +97,9 @@ def perform(task: Task, ending: Ending) -> Outcome:
     start = time.perf_counter()
     try:
         with ending.in_training():
-            import inspect  # FIXME until fit has it
-
-            kept: dict[str, Any] = {"checkpoints": task.checkpoints, "resume": task.resumed or None}
-            kept = kept if "resume" in inspect.signature(network.fit).parameters else {}
-            history = network.fit(material.training, **task.fitting, **kept)
+            history = network.fit(
+                material.training, **task.fitting, checkpoints=task.checkpoints, resume=task.resumed or None
+            )
     except Diverged as error:
         files = run.save_network(network)
         task.record.end_part(DIVERGED, {"diverged": str(error).splitlines()[0]})
@@ -193,7 +191,7 @@ def fitting_for(options: TrainOptions, material: Material) -> dict[str, Any]:
         "optimizer": _optimizer(material, options),
         "learning_rate": _rate(options),
         "threads": options.threads,
-        "validation_data": None if material.validation is None else (material.validation,),
+        "validation_data": material.watched,
         "verbose": 1 if sys.stderr.isatty() else 2,
         "engine": options.engine,
         "profile": options.profile,

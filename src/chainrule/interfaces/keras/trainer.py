@@ -279,6 +279,7 @@ class Trainer:
                 frozen=self._frozen(),
                 model=self,
                 advice=self._advice,
+                seed=None if backup is None else backup.seed,
                 checkpoints=None if backup is None else backup.checkpoints,
                 resume=None if backup is None else True,
             )

@@ -11,7 +11,7 @@ from chainrule.data.checks import is_whole
 from chainrule.errors import SettingError
 from chainrule.messages import say
 from chainrule.training.callbacks.base import Callback, Logs
-from chainrule.training.checkpoints import Checkpoints
+from chainrule.training.checkpoints import Checkpoints, files, latest
 
 KEPT = 2  # always: where the newest is damaged, the one before it is there
 
@@ -49,6 +49,17 @@ class BackupAndRestore(Callback):
         """What fit is to keep."""
         every = "1 epoch" if self.save_freq == "epoch" else f"{self.save_freq} steps"
         return Checkpoints(self.backup_dir, every="never" if self.save_freq is False else every, keep=KEPT)
+
+    @property
+    def seed(self) -> int | None:
+        """That of the fit that is gone on with: a model that was made anew in the same process has another.
+
+        Raises: CheckpointError where none of what is kept is whole.
+        """
+        if not files(Path(self.backup_dir)):
+            return None
+        kept = latest(self.backup_dir).settings.get("seed", "")
+        return int(kept) if kept.isdecimal() else None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         kept = getattr(getattr(self.training, "plan", None), "checkpoints", None)
