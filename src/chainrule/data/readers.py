@@ -41,8 +41,7 @@ def read_rows(path: str | Path) -> Array:
     """
     path = Path(path)
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a folder; or a pipe, which would be waited for without end
-            raise _bad(path, "not_a_file")
+        _check_regular(path)
         return _reader(path)(path)
     except FileError:
         raise
@@ -50,6 +49,14 @@ def read_rows(path: str | Path) -> Array:
         raise _bad(path, "no_file") from None
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte in it
         raise _bad(path, "cannot_read", reason=getattr(error, "strerror", None) or error) from None
+
+
+def _check_regular(path: Path) -> None:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a folder; or a pipe, which would be waited for without end
+            raise _bad(path, "not_a_file")
+    except ValueError as error:  # a zero byte in the name
+        raise _bad(path, "cannot_read", reason=error) from None
 
 
 def _reader(path: Path) -> Callable[[Path], Array]:
@@ -97,8 +104,7 @@ def read_arrays(path: Path, kinds: str = NUMBERS + "U") -> dict[str, Array]:
     from chainrule.data.sources.npz import UNPACKED_SHARE, map_arrays
 
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise _bad(path, "not_a_file")
+        _check_regular(path)
         with open(path, "rb") as file:
             archived = file.read(2) == b"PK"
         if archived and not check_archive(path, MAX_BYTES):

@@ -71,6 +71,21 @@ def _generator(seed: int, key: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=np.array([seed, key], dtype=np.uint64)))
 
 
+LEAST_ROWS = 20  # with fewer, that a class occurs once says nothing
+
+
+def lone_classes(classes: Array) -> list[tuple[int, int]]:
+    """Class numbers (N,) that occur once, each with its row; negative numbers are none.
+
+    >>> lone_classes(np.array([0] * 30 + [2, 1, 1])), lone_classes(np.array([0, 1]))
+    ([(2, 30)], [])
+    """
+    if len(classes) < LEAST_ROWS:
+        return []
+    counts = np.bincount(classes[classes >= 0])
+    return [(int(number), int(np.argmax(classes == number))) for number in np.flatnonzero(counts == 1)]
+
+
 def split_rows(rows: int, shares: Sequence[float], seed: int, classes: Array | None = None) -> list[NDArray[np.int64]]:
     """Row numbers for each share, in order. With `classes` (N,) each part has about as much of every class.
 

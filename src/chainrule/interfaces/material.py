@@ -17,7 +17,7 @@ from chainrule.data.columns import Layout, Target
 from chainrule.data.datasets import Dataset, Split
 from chainrule.data.finding import Wishes, find_layout, looks_like_dates, target_of
 from chainrule.data.sources import Source
-from chainrule.data.splits import split_rows
+from chainrule.data.splits import lone_classes, split_rows
 from chainrule.data.tables import SUFFIXES, Table, read_table
 from chainrule.errors import DataError, SettingError
 from chainrule.formula.parse import parse_system
@@ -58,6 +58,7 @@ Rows = Arrays | Source  # a Source where the budget of memory does not hold them
 
 PICTURES = 10  # images that an autoencoder's picture shows
 TABLE_HIDDEN = (64, 32)
+SHOWN_LONE = 3  # classes that occur once, told
 TABLE_SHARES = (0.8, 0.1, 0.1)
 SPLIT_WHERE_TEST_IS = (0.9, 0.1)
 
@@ -252,6 +253,8 @@ def _of_table(options: TrainOptions) -> Material:
     rows = _some_rows(options, np.flatnonzero(known), values if target.task == "classification" else None)
     if (absent := int((~known).sum())) and options.rows is None:
         told.append(say("tables.rows_without_target", count=absent, name=target.column))
+    if target.task == "classification":
+        told += _lone_classes(target, values)
     parts = _split(options, rows, values if target.task == "classification" else None)
     _check_rows(table, options, parts[0])
     layout = find_layout(table, target, parts[0], wishes)
@@ -366,6 +369,15 @@ def _loss(target: Target) -> str:
 def _table_arrays(network: Network, layout: Layout, table: Table, values: Array, unknown: str = "other") -> Arrays:
     encoded = layout.encode(table, unknown=unknown)
     return arrays_from(network.system, layout, encoded, network.dtype) | targets_from(network.system, values)
+
+
+def _lone_classes(target: Target, values: Array) -> list[str]:
+    """Classes of which a split can give one part a row only."""
+    found = lone_classes(values)[:SHOWN_LONE]
+    return [
+        say("given.lone_class", name=target.column, came=repr(target.words[number]), row=row + 1)
+        for number, row in found
+    ]
 
 
 def _rows_of(arrays: Mapping[str, Array], rows: Array) -> Arrays | None:

@@ -17,7 +17,7 @@ import numpy as np
 from chainrule.data.checks import WrongValue, as_class_numbers, as_classes, as_numbers, one_hot, same_length
 from chainrule.data.given import Read, Want, Wanted, is_plain, resolve
 from chainrule.data.sparse import SparseRows, as_sparse, is_sparse, rows_at_once
-from chainrule.errors import DataError, SettingError
+from chainrule.errors import DataError, SettingError, warn
 from chainrule.formula.evaluate import Array, evaluate
 from chainrule.formula.expr import free_indices, tensors
 from chainrule.formula.shapes import MAX_ENTRIES, Sizes
@@ -25,6 +25,7 @@ from chainrule.formula.system import Fact, System, Tensor
 from chainrule.formula.text import fact_text
 from chainrule.messages import say
 
+SHOWN_NAMES = 10  # of columns, in a warning
 FACT_CHUNK = 65_536  # rows checked at a time, so that a fact over a large file needs little memory
 COLUMNS_NOTE = "columns"  # in a network's notes: the columns that a vector was trained on
 TABLE_NOTE = "table"  # and what the command line keeps of a table, which prepares its columns (interfaces/tabular.py)
@@ -37,6 +38,18 @@ class Bound:
 
     arrays: dict[str, Array]
     columns: dict[str, list[str]]
+
+    def tell_constants(self) -> None:
+        """Warn of columns that are the same in all rows, which a table's user may not have seen."""
+        for name, columns in self.columns.items():
+            array = self.arrays[name]
+            if array.ndim == 2 and len(array) > 1:
+                same = np.flatnonzero(array.min(axis=0) == array.max(axis=0))
+                if len(same):
+                    shown = ", ".join(columns[k] for k in same[:SHOWN_NAMES]) + (
+                        ", …" if len(same) > SHOWN_NAMES else ""
+                    )
+                    warn(say("given.constant", source=name, names=shown))
 
 
 def bind(

@@ -13,11 +13,14 @@ import numpy as np
 
 from chainrule.data.checks import as_numbers, is_number, is_whole
 from chainrule.data.given import as_plain
-from chainrule.errors import DataError, SettingError
+from chainrule.data.splits import lone_classes
+from chainrule.errors import DataError, SettingError, warn
 from chainrule.formula.evaluate import Array
 from chainrule.formula.expr import Add, Element, add, free_indices, fresh_name, mul
 from chainrule.formula.system import System, Tensor
 from chainrule.messages import say
+
+SHOWN_LONE = 3  # classes that occur once, told
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,14 @@ def class_weights(system: System, arrays: Mapping[str, Array], given: Mapping[ob
             table[key] = value
     weights: Array = table[classes]
     return weights
+
+
+def tell_lone_classes(system: System, arrays: Mapping[str, Array]) -> None:
+    """Warn of classes that occur once, where rows are split or classes weighted."""
+    name = next((t.name for t in system.of_role("label", "target") if t.name in arrays), "")
+    classes = _classes(system, arrays)
+    for number, row in [] if classes is None else lone_classes(classes)[:SHOWN_LONE]:
+        warn(say("given.lone_class", name=name, came=number, row=row + 1))
 
 
 def _classes(system: System, arrays: Mapping[str, Array]) -> Array | None:
