@@ -83,6 +83,8 @@ def _stem(path: Path) -> str:
 
 def labels_beside(images: Path) -> Path:
     """train-labels-idx1-ubyte.gz beside train-images-idx3-ubyte.gz. Raises: SettingError where there is none."""
+    if "label" in images.name.lower():
+        raise SettingError(say("datasets.are_labels", path=images))
     name = re.sub(PACKED, "", images.name)
     name = re.sub("images?", "labels", re.sub("idx[2-8]", "idx1", name))
     if name != images.name:

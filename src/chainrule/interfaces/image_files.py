@@ -349,6 +349,7 @@ class NamedImages(Source):
 
     def blocks(self, order: Order | None, skip: int = 0) -> Iterator[Block]:
         """See Source."""
+        self.source.block_rows = self.block_rows
         for block in self.source.blocks(order, skip):
             yield self._named(block)
 

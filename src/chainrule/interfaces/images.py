@@ -34,9 +34,15 @@ class ImageNote:
         """Whether the classes are called by their numbers: 0, 1, 2, …"""
         return self.classes == numbers(len(self.classes))
 
-    def called(self, number: int) -> str | int:
-        """The name of a class: of digits the number itself."""
-        return number if self.numbered or not 0 <= number < len(self.classes) else self.classes[number]
+
+def called(number: int, classes: tuple[str, ...]) -> str | int:
+    """The name of a class: of digits, and where there are no names, the number itself.
+
+    >>> called(1, ("cat", "dog")), called(1, ("0", "1"))
+    ('dog', 1)
+    """
+    named = 0 <= number < len(classes) and classes != numbers(len(classes))
+    return classes[number] if named else number
 
 
 def numbers(count: int) -> tuple[str, ...]:

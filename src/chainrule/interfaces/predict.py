@@ -29,7 +29,7 @@ from chainrule.interfaces.answers import (
 from chainrule.interfaces.datasets import arrays_for, find
 from chainrule.interfaces.idx_files import is_idx
 from chainrule.interfaces.image_files import Images, image_rows, images_in, labelled, read_for
-from chainrule.interfaces.images import ImageNote, note_of
+from chainrule.interfaces.images import ImageNote, called, note_of
 from chainrule.interfaces.options import given_memory, given_names
 from chainrule.interfaces.tabular import layout_of
 from chainrule.messages import say
@@ -44,11 +44,15 @@ MAX_ROWS = 1_000_000  # of one --index
 
 @dataclass(frozen=True)
 class Rows:
-    """What goes in: `names` say which row it is, `labels` are the true classes where they are known."""
+    """What goes in: `names` say which row it is, `labels` are the true classes where they are known.
+
+    `classes` are what a data set calls its classes, where they have names.
+    """
 
     names: list[str | int]
     values: Array
     labels: Array | None = None
+    classes: tuple[str, ...] = ()
 
 
 def predict(
@@ -75,7 +79,7 @@ def predict(
     if (layout := layout_of(network, model)) is not None:
         if picture is not None:
             raise SettingError(say("tables.no_picture"))
-        reading = Reading(header, encoding, unknown, budget)
+        reading = Reading(header, encoding, unknown, None if memory is None else budget)
         return predict_tables(network, layout, table_files(files), index, reading, Answers(as_json, out))
     note = note_of(network, model)
     rows = _from_files(files, index, note) if files else _from_data(find(_named(data, note), data_dir), split, index)
@@ -114,7 +118,7 @@ def evaluate(
         raise SettingError(say("interfaces.data_or_files"))
     names = given_names(metrics)
     if (layout := layout_of(network, model)) is not None:
-        reading = Reading(header, encoding, unknown, budget)
+        reading = Reading(header, encoding, unknown, None if memory is None else budget)
         return evaluate_table(network, layout, table_files(files), names, reading, as_json)
     note = note_of(network, model)
     chosen: Images
@@ -162,7 +166,12 @@ def parse_index(text: str, count: int) -> list[int]:
 
 
 def _named(asked: str | None, note: ImageNote | None) -> str:
-    """The data set that was asked for, else the one that the model was trained on, else MNIST."""
+    """The data set that was asked for, else the one that the model was trained on; MNIST of a model that knows none.
+
+    Raises: SettingError where it was trained on images of the user's own.
+    """
+    if asked is None and note is not None and note.data is None:
+        raise SettingError(say("datasets.no_data_named"))
     return asked or (note.data if note is not None else None) or "mnist"
 
 
@@ -173,7 +182,7 @@ def _split(data: Dataset, split: str) -> Split:
 def _from_data(data: Dataset, split: str, index: str | None) -> Rows:
     chosen = _split(data, split)
     numbers = parse_index(index or DEFAULT_INDEX, len(chosen.images))
-    return Rows(list(numbers), chosen.images[numbers], chosen.labels[numbers])
+    return Rows(list(numbers), chosen.images[numbers], chosen.labels[numbers], data.class_names)
 
 
 def _labelled(files: Sequence[Path], labels: Path | None, split: str, note: ImageNote | None, budget: int) -> Images:
@@ -242,13 +251,13 @@ def _record(system: System, rows: Rows, outputs: Array, row: int, note: ImageNot
             "probability" if _is_probability(outputs) else "value": float(output[best]),
         }
     if rows.labels is not None and not rebuilds_input(system):
-        record["label"] = _called(int(rows.labels[row]), note)
+        record["label"] = called(int(rows.labels[row]), rows.classes)
     record["output"] = np.asarray(output, dtype=np.float64).tolist()
     return record
 
 
 def _called(number: int, note: ImageNote | None) -> str | int:
-    return number if note is None else note.called(number)
+    return number if note is None else called(number, note.classes)
 
 
 def _is_probability(outputs: Array) -> bool:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from chainrule.data.sources import Source
 from chainrule.data.sources.fingerprint import Digest
 from chainrule.errors import FileError, SettingError
-from chainrule.interfaces.datasets import DATASETS
+from chainrule.interfaces.datasets import is_name
 from chainrule.interfaces.options import TrainOptions, named_file
 from chainrule.interfaces.runs import NOTE, versions
 from chainrule.messages import say
@@ -186,7 +186,7 @@ def _resolved(options: TrainOptions, folder: Path) -> TrainOptions:
 
 def is_data_set(name: str) -> bool:
     """Whether DATA is the name of a data set, and no path."""
-    return name.lower() in DATASETS
+    return is_name(name)
 
 
 # --- what tells data from others --------------------------------------------------------------------------------------
