@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.errors import CheckpointError, ChainruleWarning, FileError
+from chainrule.errors import ChainruleWarning, CheckpointError, FileError
 from chainrule.training.checkpoint_file import read_checkpoint
 from chainrule.training.checkpoints import Checkpoints, files, latest
 from tests.killed import arrays, start
