@@ -19,6 +19,7 @@ The public names:
     load(path)           a Network from its model file
     stream(where)        data that are read while a network trains on them, also more than fit into memory
     Network              formulas with weights: predict, loss, gradients, fit, save
+    Checkpoints(folder)  where fit keeps checkpoints, and how often
     derive(text, by)     the derivative of one scalar formula, with its steps
     check_derivation(net, claim)
                          whether a gradient or an update rule that was derived by hand is right, and where it is not
@@ -82,11 +83,13 @@ if TYPE_CHECKING:
     from chainrule.interfaces.derivative import derivative
     from chainrule.messages import set_language
     from chainrule.models import Input, Model, Sequential
+    from chainrule.training.checkpoints import Checkpoints
     from chainrule.training.network import Network, formula, load
 
     __version__: str
 
 __all__ = [
+    "Checkpoints",
     "Input",
     "Model",
     "Network",
@@ -134,6 +137,7 @@ KERAS_MODULES = (
 # Where each public name lives ("" for the module itself). They load when first used: `import chainrule` takes
 # milliseconds, and neither NumPy nor what only some need (llvmlite, matplotlib, rich) comes with it.
 _HOMES = {
+    "Checkpoints": ("chainrule.training.checkpoints", "Checkpoints"),
     "Network": ("chainrule.training.network", "Network"),
     "check_derivation": ("chainrule.interfaces.claim", "check_derivation"),
     "datasets": ("chainrule.datasets", ""),

@@ -463,3 +463,15 @@ def test_what_needs_all_rows_at_once_is_refused(options, said):
 def test_a_stream_whose_fields_are_others():
     with pytest.raises(cr.errors.DataError, match="the formulas want x, t"):
         network().fit(cr.stream({"a": X, "b": T, "c": T}), **OPTIONS)
+
+
+def test_arrays_that_are_larger_than_the_memory_are_read_in_parts(tmp_path):
+    x = rng.normal(size=(30_000, 20)).astype(np.float32)
+    t = x[:, 0]
+    np.save(tmp_path / "x.npy", x)
+    one, other = network(), network()
+    options = {**OPTIONS, "epochs": 1}
+    want = one.fit(x, t, **options)
+    history = other.fit(np.load(tmp_path / "x.npy", mmap_mode="r"), t, memory="1.5MB", **options)
+    same(other, one)
+    assert history.history["loss"] == pytest.approx(want.history["loss"])

@@ -16,6 +16,7 @@ import numpy as np
 from chainrule.data.batches import epoch_order
 from chainrule.data.memory import DEFAULT_MEMORY, memory_bytes
 from chainrule.data.sources import Block, Order, Source, as_source
+from chainrule.data.sources.arrays import mapped
 from chainrule.data.sources.prefetch import prefetch
 from chainrule.errors import DataError, SettingError
 from chainrule.formula.evaluate import Array
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 # trained on, one waits, one is read).
 PIECE_BYTES = 16 * 2**20
 PIECE_SHARE = 16  # of the budget at most, where that is less
+WEIGHTS_SHARE = 4  # times the weights' size: they are copied before each piece, to go back to where the loss is lost
 HEAD_ROWS, HEAD_SHARE = 4096, 16  # what kinds of targets and zeros are seen from; of the budget
 
 
@@ -168,7 +170,8 @@ class Stream:
     def piece_rows(self, batch: int) -> int:
         """Whole batches that are about as large as a piece should be."""
         held = sum(a.nbytes for a in self.arrays.values()) // max(1, len(next(iter(self.arrays.values()))))
-        room = min(PIECE_BYTES, self.source.memory // PIECE_SHARE) // max(held, 1)
+        wanted = max(PIECE_BYTES, WEIGHTS_SHARE * sum(a.nbytes for a in self.network.kept.values()))
+        room = min(wanted, self.source.memory // PIECE_SHARE) // max(held, 1)
         return max(1, room // batch) * batch
 
 
@@ -226,15 +229,26 @@ def stream_of(
     class_weight: Mapping[object, float] | None = None,
     roles: tuple[str, ...] = ("input", "target", "label"),
 ) -> Stream | None:
-    """The Stream of what fit was given, where that is a Source or an iterable of batches; else None.
+    """The Stream of a Source, of an iterable of batches, or of arrays that are larger than the `memory`; else None.
 
     Raises: SettingError for a budget that is none.
     """
     budget = DEFAULT_MEMORY if memory is None else memory_bytes(memory)
-    if len(data) != 1 or named:
-        return None
-    source = as_source(data[0], budget)
+    arrays = {} if memory is None else _arrays(data, named)
+    source: Source | None = None
+    if sum(a.nbytes for a in arrays.values()) > budget:
+        source = mapped(arrays, memory=budget)
+    elif len(data) == 1 and not named:
+        source = as_source(data[0], budget)
     return None if source is None else Stream(network, source, roles, class_weight)
+
+
+def _arrays(data: Sequence[object], named: Mapping[str, object]) -> dict[str, Array]:
+    """What was given, by name or number, where all of it are arrays of NumPy's; else nothing."""
+    alone = data[0] if len(data) == 1 and not named else None
+    given = dict(alone) if isinstance(alone, Mapping) else {**{str(n): a for n, a in enumerate(data)}, **named}
+    arrays = {str(n): a for n, a in given.items() if isinstance(a, np.ndarray)}
+    return arrays if len(arrays) == len(given) else {}
 
 
 def _generator(iterator: Iterator[Any]) -> Any:

@@ -512,10 +512,11 @@ class Network:
         chosen by the sizes and the share of zeros where they are None. `advice=False` leaves out the looks at the data
         and at the first epoch that warn of what hardly works (training/advice.py), and their few milliseconds.
 
-        Data may be a Source, which is read while it trains (chainrule.stream), or any iterable of batches; `memory` is
-        what it may hold, such as "512MB". `checkpoints` is a folder, or a Checkpoints that says how often; with
-        `resume`, a folder (True: that of `checkpoints`, where it has one), a training goes on from its newest
-        checkpoint, and ends with the very weights that it would have had without the interruption.
+        Data may be a Source, which is read while it trains (chainrule.stream), or any iterable of batches. `memory`, such
+        as "512MB", is what rows that are read ahead may take; arrays that are larger, mapped ones say, are read in parts
+        then. `checkpoints` is a folder, or a Checkpoints that says how often; with `resume`, a folder (True: that of
+        `checkpoints`, where it has one), a training goes on from its newest checkpoint, and ends with the very weights
+        that it would have had without the interruption.
 
         Raises: DataError, SettingError, FormulaError; Diverged where the loss leaves the finite numbers, with the last
         good weights kept; KeyboardInterrupt is caught: training ends after the step, the weights are kept.
@@ -576,7 +577,8 @@ class Network:
 
         if given is None:
             return None
-        if (stream := stream_of(self, (given,), {}, memory)) is not None:
+        parts = given if isinstance(given, tuple | list) else (given,)
+        if (stream := stream_of(self, parts, {}, memory)) is not None:
             return stream
         arrays = self.bind(validation_parts(given), {}, ("input", "target", "label"), sparse=True)
         return Data(arrays, sample_weights(self.system, arrays, weight))
