@@ -6,6 +6,7 @@ import resource
 import signal
 import sys
 import unicodedata
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -33,6 +34,8 @@ class Guard:
         self.seen = ""
         sys.addaudithook(self._heard)
         signal.signal(signal.SIGPROF, self._late)
+        warnings.simplefilter("always", SyntaxWarning)
+        warnings.showwarning = self._warned
 
     def _heard(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self.on:
@@ -45,6 +48,11 @@ class Guard:
             self._say(f"{event}{arguments!r}"[:200])
         elif event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"):
             self._say(f"open{arguments!r}"[:200])
+
+    def _warned(self, message: Warning | str, kind: type[Warning], *_: Any) -> None:
+        """Python's compiler warns of 1if: a reader of formulas has no use for that."""
+        if self.on and issubclass(kind, SyntaxWarning):
+            self._say(f"{kind.__name__}: {message}")
 
     def _say(self, what: str) -> None:
         self.seen = self.seen or what

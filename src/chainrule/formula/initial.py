@@ -14,6 +14,7 @@ from chainrule.formula.expressions import Vocabulary, near
 from chainrule.formula.source import NAME, Source
 from chainrule.formula.system import Initial
 
+WRITTEN = re.compile(r"[0-9eE.,+\-/\[\]()\s]*")  # Python reads more: 0x1f, 1_000, and warns of 1if
 NAMED = re.compile(rf"({NAME})\s*(?:\((.*)\))?$", re.S)
 
 
@@ -37,6 +38,8 @@ def read_initial(source: Source, vocabulary: Vocabulary, start: int, end: int) -
 def _literal(source: Source, offset: int, text: str) -> object:
     """A number or nested tuples of numbers."""
     try:
+        if not WRITTEN.fullmatch(text):
+            raise ValueError
         return _value(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, ValueError, ArithmeticError, RecursionError, MemoryError):
         raise source.fail(NotationError, offset, "initial_value") from None

@@ -257,6 +257,8 @@ def equation_text(equation: Equation, samples: str = "n") -> str:
         left = Printer("").text(equation.target)  # nothing on the right says that this has a sample axis
     if isinstance(equation.value, Random):
         left = f"random {left}"
+    if isinstance(equation.value, Number) and not equation.target.slots:
+        return f"{left} = ({printer.text(equation.value)})"  # without brackets it would be a hyper-parameter
     return f"{left} = {printer.text(equation.value)}"
 
 
