@@ -30,6 +30,7 @@ from chainrule.messages import LANGUAGES, say, set_language
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 
 FORMS = ("formulas", "latex", "numpy", "program", "kernel", "rules")
+EXPORTS = ("onnx", "safetensors")
 PAGE_FORMS = ("terminal", "markdown", "latex", "html")
 SPLITS = ("test", "train")
 DTYPES = ("float32", "float64")
@@ -82,7 +83,7 @@ def command_tree() -> Group:
     """All commands, with their help in the language in force."""
     learn = [_train(), _reproduce(), _predict(), _evaluate()]
     understand = [_show(), _derive(), _explain(), _check(), _derivative(), _plot()]
-    return Group([*learn, *understand, _datasets(), _bench(), _completion()])
+    return Group([*learn, *understand, _export(), _import(), _datasets(), _bench(), _completion()])
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------
@@ -290,6 +291,60 @@ def _show() -> Command:
             option("--optimizer", metavar="NAME", shell_complete=rows("UPDATES")),
             option("--of", metavar="NAME"),
             option("--data", metavar="mnist"),
+            _text_out(),
+            option("--json", is_flag=True, to="as_json"),
+        ],
+    )
+
+
+def _text_out() -> click.Option:
+    out = option("--out", PATH, "FILE")
+    out.help = say("interfaces.option_show_out")
+    return out
+
+
+def _export() -> Command:
+    def run(model: Path, file: Path, **options: Any) -> int:
+        from chainrule.interfaces.exchange import export
+
+        return export(model, file, **options)
+
+    form = option("--as", one_of(EXPORTS), "|".join(EXPORTS), to="form")
+    form.help = say("interfaces.option_export_as")
+    return Command(
+        "export",
+        callback=run,
+        params=[
+            click.Argument(["model"], type=PATH, metavar="MODEL"),
+            click.Argument(["file"], type=PATH, metavar="FILE"),
+            form,
+            option("--names", metavar="fc1,fc2|FILE"),
+            option("--json", is_flag=True, to="as_json"),
+        ],
+    )
+
+
+def _import() -> Command:
+    out = option("--out", PATH, "FILE")
+    out.help = say("interfaces.option_import_out")
+    into = option("--into", PATH, "FILE")
+
+    def run(weights: Path, **options: Any) -> int:
+        from chainrule.interfaces.exchange import import_
+
+        for needed in (into, out):  # click's own mark for required options is in English only
+            if options[str(needed.name)] is None:
+                raise click.MissingParameter(ctx=click.get_current_context(), param=needed)
+        return import_(weights, **options)
+
+    return Command(
+        "import",
+        callback=run,
+        params=[
+            click.Argument(["weights"], type=PATH, metavar="WEIGHTS"),
+            into,
+            out,
+            option("--map", metavar="NAME=TENSOR", multiple=True, to="said"),
             option("--json", is_flag=True, to="as_json"),
         ],
     )

@@ -41,6 +41,14 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "chainrule plot runs/penguins/model.safetensors network",
         'chainrule plot "x**2" descent --start 2',
     ),
+    "export": (
+        "chainrule export runs/penguins/model.safetensors penguins.onnx",
+        "chainrule export runs/digits/model.safetensors digits.safetensors --names fc1,fc2",
+    ),
+    "import": (
+        "chainrule import mnist.safetensors --into examples/digits.formula --out model.safetensors",
+        "chainrule import keras.weights.h5 --into my.formula --out model.safetensors --map layers/dense/vars/0=W1",
+    ),
     "datasets": ("chainrule datasets --json",),
     "bench": ("chainrule bench --json",),
     "completion": (

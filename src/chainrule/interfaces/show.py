@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from chainrule.formula.typeset import Unicode, latex_align, latex_document
 from chainrule.messages import say
 from chainrule.program.instructions import Program
 from chainrule.program.lower import lower_prediction
+from chainrule.training.files import write_bytes
 from chainrule.training.network import Network, formula, load
 from chainrule.training.optimizer import DEFAULT_RULE
 from chainrule.training.vocabulary import Rule, update_rule
@@ -56,11 +57,30 @@ def show(
     *,
     of: str | None = None,
     data: str | None = None,
+    out: Path | None = None,
     as_json: bool = False,
 ) -> int:
-    """Print the network in one of FORMS, or as a kernel: of one quantity, for a data set; the exit code."""
+    """Print the network in one of FORMS, or as a kernel: of one quantity, for a data set; the exit code.
+
+    With `out` it goes to a file; as numpy, of a model file, as a program that predicts, its weights beside it.
+    """
+    if out is not None and form == "numpy" and is_model_file(path):
+        from chainrule.interfaces.predictor import write_predictor
+
+        if optimizer is not None or of is not None or data is not None:
+            raise SettingError(say("formats.predictor_options"))
+        return _told(write_predictor(load(path), path, out), as_json)
     text = _shown(path, form, optimizer, of, data).rstrip("\n")
+    if out is not None:
+        write_bytes(out, f"{text}\n".encode())
+        return _told([out], as_json)
     click.echo(json.dumps({"as": form, "text": text}, ensure_ascii=False) if as_json else text)
+    return 0
+
+
+def _told(files: Sequence[Path], as_json: bool) -> int:
+    names = [str(file) for file in files]
+    click.echo(json.dumps({"files": names}, ensure_ascii=False) if as_json else "\n".join(names))
     return 0
 
 

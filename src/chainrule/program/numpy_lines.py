@@ -5,9 +5,10 @@ An instruction is one expression here, its sum inside it, so that what lowering 
 
 from __future__ import annotations
 
+import itertools
 import keyword
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from chainrule.errors import ShapeError
@@ -39,6 +40,8 @@ RESERVED = frozenset(
     ["np", "math", "sys", "len", "float", "int", "range", "print", "abs", "max", "min", "rng", "initialize", "forward"]
     + ["predict", "train_step", "train", "parameters", "state", "seed", "step", "steps", "limit", "l", "O", "I"]
     + ["sigmoid", "softplus", "erf", "even", "mix", *keyword.kwlist]
+    + ["csv", "datetime", "Path", "WEIGHTS", "NUMBERS", "CATEGORIES", "MISSING", "CLASSES"]
+    + ["as_rows", "encode", "number", "category", "read", "write", "main"]
 )
 
 
@@ -83,10 +86,14 @@ class Lines:
         self.lines = self._lines()
         self.names = self._names(given or {})
         labels = [t.name for t in program.tensors.values() if t.classes is not None]
-        self.printer = NumpyPrinter(self.names.of, self.size, labels, dtype)
+        self.printer = self.printer_of(labels, dtype)
         self.ahead = self._needed_for_output()
         self._put_in()
         self._widen()
+
+    def printer_of(self, labels: Sequence[str], dtype: str) -> NumpyPrinter:
+        """What writes the expressions."""
+        return NumpyPrinter(self.names.of, self.size, labels, dtype)
 
     def _lines(self) -> list[Line]:
         scalars: dict[str, Expr] = {}
@@ -174,6 +181,22 @@ class Lines:
             terms = self.printer.broken(line.value, line.axes)
             return "\n    ".join([f"{name} = (", *(f"    {t}" for t in terms), ")"])
         return code
+
+    def paragraph(self, lines: Sequence[Line]) -> list[str]:
+        """Code with the formulas beside it, aligned; above it where they are too long for that."""
+        pairs = []
+        for line, following in itertools.zip_longest(lines, lines[1:]):
+            is_last = following is None or following.formula != line.formula
+            pairs.append((self.code(line), line.formula if is_last else ""))
+        fits = [len(c) for c, f in pairs if f and "\n" not in c and len(c) + len(f) + 8 <= WIDTH]
+        column = max((n for n in fits if n + max(len(f) for c, f in pairs if len(c) <= n) + 8 <= WIDTH), default=0)
+        texts = []
+        for code, formula in pairs:
+            beside = max(column, len(code)) + len(formula) + 8 <= WIDTH and "\n" not in code
+            if formula and not beside:
+                texts.append(f"# {formula}")
+            texts.append(f"{code.ljust(column)}  # {formula}" if formula and beside else code)
+        return texts
 
     # --- sizes
 

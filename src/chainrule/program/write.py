@@ -12,7 +12,6 @@ the interpreter, up to rounding.
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from chainrule.formula.system import Tensor
 from chainrule.messages import say
 from chainrule.program.helpers import GENERATOR, HELPERS, SILENCE
 from chainrule.program.instructions import Program
-from chainrule.program.numpy_lines import WIDTH, Line, Lines
+from chainrule.program.numpy_lines import Line, Lines
 
 DEMONSTRATION_ROWS = 60
 
@@ -340,21 +339,7 @@ class _Writer:
         return re.match(re.escape(line.name) + r"(?!\w)", line.formula) is None
 
     def _paragraph(self, lines: Sequence[Line], told: Lines | None = None) -> list[str]:
-        """Code with the formulas beside it, aligned; above it where they are too long for that."""
-        told = told or self.told
-        pairs = []
-        for line, following in itertools.zip_longest(lines, lines[1:]):
-            is_last = following is None or following.formula != line.formula
-            pairs.append((told.code(line), line.formula if is_last else ""))
-        fits = [len(c) for c, f in pairs if f and "\n" not in c and len(c) + len(f) + 8 <= WIDTH]
-        column = max((n for n in fits if n + max(len(f) for c, f in pairs if len(c) <= n) + 8 <= WIDTH), default=0)
-        texts = []
-        for code, formula in pairs:
-            beside = max(column, len(code)) + len(formula) + 8 <= WIDTH and "\n" not in code
-            if formula and not beside:
-                texts.append(f"# {formula}")
-            texts.append(f"{code.ljust(column)}  # {formula}" if formula and beside else code)
-        return texts
+        return (told or self.told).paragraph(lines)
 
     # --- the training loop
 
