@@ -18,7 +18,9 @@ The public names:
     formula(text)        a Network from formulas, as a text or a file
     load(path)           a Network from its model file
     stream(where)        data that are read while a network trains on them, also more than fit into memory
-    Network              formulas with weights: predict, loss, gradients, fit, save
+    Network              formulas with weights: predict, loss, gradients, fit, save, export
+    import_weights(net, path)
+                         weights of PyTorch and Keras into a network, and the table of what went where
     Checkpoints(folder)  where fit keeps checkpoints, and how often
     derive(text, by)     the derivative of one scalar formula, with its steps
     check_derivation(net, claim)
@@ -84,6 +86,7 @@ if TYPE_CHECKING:
     from chainrule.messages import set_language
     from chainrule.models import Input, Model, Sequential
     from chainrule.training.checkpoints import Checkpoints
+    from chainrule.training.formats.matching import import_weights
     from chainrule.training.network import Network, formula, load
 
     __version__: str
@@ -104,6 +107,7 @@ __all__ = [
     "derive",
     "errors",
     "formula",
+    "import_weights",
     "initializers",
     "layers",
     "library",
@@ -145,6 +149,7 @@ _HOMES = {
     "derive": ("chainrule.derivation.derive", "derive"),
     "errors": ("chainrule.errors", ""),
     "formula": ("chainrule.training.network", "formula"),
+    "import_weights": ("chainrule.training.formats.matching", "import_weights"),
     "library": ("chainrule.library", ""),
     "load": ("chainrule.training.network", "load"),
     "pictures": ("chainrule.interfaces.pictures", ""),

@@ -30,6 +30,7 @@ def test_the_public_names():
         "derive",
         "errors",
         "formula",
+        "import_weights",
         "initializers",
         "layers",
         "library",
