@@ -16,7 +16,8 @@ PAGES = [page.name for page in sorted(DOCS.glob("*.md")) if "\n>>> " in page.rea
 
 @pytest.mark.parametrize("name", PAGES)
 @pytest.mark.filterwarnings("ignore::chainrule.errors.ChainruleWarning")
-def test_the_examples_run(name):
+def test_the_examples_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # examples write files
     utils.clear_session()  # layers are named by how many came before
     blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / name).read_text(encoding="utf-8"), re.S | re.M)
     test = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, name, str(DOCS / name), 0)

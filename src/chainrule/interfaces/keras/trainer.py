@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.data.frames import unframed
+from chainrule.data.sources import Source
 from chainrule.errors import DataError, SettingError
 from chainrule.interfaces.keras import losses, metrics, optimizers
+from chainrule.interfaces.keras.batches import Batches, in_batches
 from chainrule.interfaces.keras.config import refuse
 from chainrule.interfaces.keras.given import (
     as_array,
@@ -21,7 +23,6 @@ from chainrule.interfaces.keras.given import (
     in_order,
     log_name,
     need_targets,
-    refuse_generators,
     shaped,
 )
 from chainrule.interfaces.keras.graph import flat
@@ -243,15 +244,8 @@ class Trainer:
         Raises: SettingError before compile, and for what Keras has and chainrule has not; DataError, Diverged.
         """
         self._need_loss()
-        refuse_generators(x)
-        need_targets(y)
-        refuse(
-            "fit",
-            {"steps_per_epoch": None, "validation_steps": None},
-            {"steps_per_epoch": steps_per_epoch, "validation_steps": validation_steps},
-        )
-        arrays = self._arrays(x, y)
-        validation, weight = self._validation(validation_data)
+        arrays = self._given(x, y, steps_per_epoch, "fit", "steps_per_epoch")
+        validation, weight = self._validation(validation_data, validation_steps)
         self._check_norms()
         bound = Bound(self)
         net = self.network
@@ -308,9 +302,37 @@ class Trainer:
                 name = f"{layer.name}/{layer.variables[role].name}"
                 raise SettingError(say("keras.norm_of_parts", name=name))
 
-    def _validation(self, given: Any) -> tuple[dict[str, Any] | None, Any]:
+    def _given(self, x: Any, y: Any, steps: Any, method: str, option: str, targets: bool = True) -> Any:
+        """Arrays by the formulas' names; data that come in batches as what gives such arrays.
+
+        Raises: DataError, SettingError for a number of steps beside arrays, and for targets beside batches.
+        """
+        if not in_batches(x):
+            refuse(method, {option: None}, {option: steps})
+            if targets:
+                need_targets(y)
+            return self._arrays(x, y, targets)
+        if y is not None:
+            raise SettingError(say("keras.targets_twice", came=type(x).__name__))
+        if isinstance(x, Source):
+            refuse(method, {option: None}, {option: steps})
+            self._ready(np.empty((0, *next(iter(x.fields.values())).shape)))
+            return x
+        found = Batches(x, lambda one, own: self._of_batch(one, own, targets), steps, targets)
+        self._ready(found.first())
+        return found
+
+    def _of_batch(self, x: Any, y: Any, targets: bool) -> dict[str, Any]:
+        if targets:
+            need_targets(y)
+        return self._arrays(x, y, targets)
+
+    def _validation(self, given: Any, steps: Any) -> tuple[Any, Any]:
         if given is None:
             return None, None
+        if not isinstance(given, list | tuple) and in_batches(given):
+            return self._given(given, None, steps, "fit", "validation_steps"), None
+        refuse("fit", {"validation_steps": None}, {"validation_steps": steps})
         if not isinstance(given, list | tuple) or len(given) not in (2, 3):
             raise SettingError(say("keras.validation_data"))
         return self._arrays(given[0], given[1]), given[2] if len(given) == 3 else None
@@ -377,10 +399,8 @@ class Trainer:
     ) -> Any:
         """The loss, or a list of the loss and the metrics; a dictionary with return_dict=True."""
         self._need_loss()
-        refuse("evaluate", {"steps": None}, {"steps": steps, **kwargs})
-        refuse_generators(x)
-        need_targets(y)
-        arrays = self._arrays(x, y)
+        refuse("evaluate", {"steps": None}, kwargs)
+        arrays = self._given(x, y, steps, "evaluate", "steps")
         watching = CallbackList(callbacks, model=self)
         watching.on_test_begin()
         found = self.network.evaluate(
@@ -415,8 +435,9 @@ class Trainer:
         callbacks: Any = None,
     ) -> Any:
         """What the model gives: one row a sample; a list of arrays for several outputs."""
+        if in_batches(x):
+            return self._predict_batches(x, steps, callbacks)
         refuse("predict", {"steps": None}, {"steps": steps})
-        refuse_generators(x)
         arrays = self._arrays(x, targets=False)
         watching = CallbackList(callbacks, model=self)
         watching.on_predict_begin()
@@ -431,6 +452,22 @@ class Trainer:
         if isinstance(self.output, Mapping):  # type: ignore[attr-defined]  # what a Model was given
             return {result.layer: values for result, values in zip(results, found, strict=True)}
         return found[0] if len(found) == 1 else found
+
+    def _predict_batches(self, x: Any, steps: Any, callbacks: Any) -> Any:
+        """The predictions of all batches, joined."""
+        if isinstance(x, Source):
+            return self.network.predict(self._given(x, None, steps, "predict", "steps", targets=False))
+        watching = CallbackList(callbacks, model=self)
+        watching.on_predict_begin()
+        found = []
+        for arrays in self._given(x, None, steps, "predict", "steps", targets=False):
+            found.append(self.predict(arrays))
+        watching.on_predict_end()
+        if isinstance(found[0], Mapping):
+            return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+        if isinstance(found[0], list):
+            return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+        return np.concatenate(found)
 
     def _other(self, output: str) -> Network:
         """The same formulas and weights with another output."""
