@@ -355,7 +355,6 @@ WRONG = {
         "concatenation",
     ),
     "not compiled": (lambda: dense().fit(ROWS, ONE_HOT), "call compile"),
-    "a generator": (lambda: small().fit(iter([ROWS])), "whole arrays"),
     "metrics in the third place": (lambda: dense().compile("sgd", "mse", ["accuracy"]), "metrics="),
     "an unknown loss": (lambda: dense().compile(loss="categorical_crosentropy"), "did you mean"),
     "an unknown optimizer": (lambda: dense().compile("adamm"), "RMSprop, Adam"),

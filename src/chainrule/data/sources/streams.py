@@ -29,13 +29,17 @@ def as_source(value: object, memory: int) -> Source | None:
     """
     if isinstance(value, Source):
         return value
+    return BatchSource(value, memory) if is_batches(value) else None  # type: ignore[arg-type]
+
+
+def is_batches(value: object) -> bool:
+    """Whether it is an iterable of batches, and no array, table, list, tuple, mapping or text."""
     if isinstance(value, (str, bytes, bytearray, memoryview, Path, Mapping, Sequence, Set, type)) or value is None:
-        return None
+        return False
     if any(hasattr(value, name) for name in ("__array__", "shape", "dtype", "tocsr", "__buffer__", *TABLES)):
-        return None
-    if hasattr(value, "__iter__") or (hasattr(value, "__getitem__") and hasattr(value, "__len__")):
-        return None if _has_buffer(value) else BatchSource(value, memory)  # type: ignore[arg-type]
-    return None
+        return False
+    listed = hasattr(value, "__iter__") or (hasattr(value, "__getitem__") and hasattr(value, "__len__"))
+    return listed and not _has_buffer(value)
 
 
 def _has_buffer(value: Any) -> bool:

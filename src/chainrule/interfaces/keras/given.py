@@ -112,14 +112,6 @@ def need_targets(y: Any) -> None:
         raise DataError(say("keras.no_targets"))
 
 
-def refuse_generators(x: Any) -> None:
-    """Data come as arrays. Raises: SettingError for generators and data sets, which come in pieces."""
-    if x is None:
-        raise DataError(say("keras.no_inputs"))
-    if hasattr(x, "__next__") or (hasattr(x, "__iter__") and not hasattr(x, "__len__")):
-        raise SettingError(say("keras.generator", came=type(x).__name__))
-
-
 def check_shares(loss: losses.Loss, result: Result, targets: np.ndarray[Any, Any]) -> None:
     """Raises: DataError for rows of targets that do not sum to 1, in the words of who compiled the loss."""
     sums = targets.sum(axis=-1, dtype=np.float64)
