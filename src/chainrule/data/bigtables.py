@@ -141,6 +141,12 @@ class ParquetTable(BigTable):
         """See BigTable."""
         names = self.names if names is None else list(names)
         pyarrow = arrow()
+        try:
+            yield from self._decoded(pyarrow, names)
+        finally:
+            pyarrow.default_memory_pool().release_unused()
+
+    def _decoded(self, pyarrow: Any, names: list[str]) -> Iterator[Table]:
         first = 0
         with self._open() as file:
             batches = file.iter_batches(self.piece_rows, columns=names, use_threads=False)
@@ -159,7 +165,6 @@ class ParquetTable(BigTable):
                 ]
                 yield Table(str(self.path), tuple(columns), batch.num_rows, first=first)
                 first += batch.num_rows
-        pyarrow.default_memory_pool().release_unused()
         if first != self.rows:
             raise FileError(say("bigtables.damaged", path=self.path, row=first + 1))
 

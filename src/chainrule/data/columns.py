@@ -214,12 +214,16 @@ def column_of(table: Table, name: str) -> Column:
 def checked(table: Table, column: Column, parsed: Parsed, kind: str) -> Array:
     """The values. Raises: DataError for the first row that has none of its kind."""
     if len(parsed.wrong):
-        wrong = int(parsed.wrong[0])
-        row = table.first + wrong + 1
-        raise DataError(
-            say(f"tables.not_a_{kind}", path=table.source, row=row, name=column.name, came=column.shown(wrong))
-        )
+        row = int(parsed.wrong[0])
+        raise wrong_value(kind, table.source, table.first + row + 1, column.name, column.shown(row))
     return parsed.values
+
+
+def wrong_value(kind: str, path: object, row: int, name: str, came: str) -> DataError:
+    """What to raise for a value that is no number, or no date."""
+    if kind == "date":
+        return DataError(say("tables.not_a_date", path=path, row=row, name=name, came=came))
+    return DataError(say("tables.not_a_number", path=path, row=row, name=name, came=came))
 
 
 def _part(table: Table, feature: Feature) -> Array:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from chainrule.data.bigtables import BigTable
-from chainrule.data.columns import DATE_PARTS, Feature, Layout, LeftOut, Target, part_of_date
+from chainrule.data.columns import DATE_PARTS, Feature, Layout, LeftOut, Target, part_of_date, wrong_value
 from chainrule.data.finding import (
     ENOUGH_ROWS,
     MAX_WORDS,
@@ -160,7 +160,7 @@ class Survey:
             return category_from(self.name, self.words.counts, self.words.missing > 0, kept=kept)
         if kind in self.first_wrong:
             row, came = self.first_wrong[kind]
-            raise DataError(say(f"tables.not_a_{kind}", path=path, row=row, name=self.name, came=came))
+            raise wrong_value(kind, path, row, self.name, came)
         if kind == "number" and self.asked is None and rows >= ENOUGH_ROWS and self.counts_rows:
             return LeftOut(self.name, "row_number")
         parts = ("number",) if kind == "number" else DATE_PARTS

@@ -182,10 +182,10 @@ def inputs_of(network: Network, layout: Layout, table: Table, unknown: str = "ot
     wrong = np.argwhere(~(np.abs(encoded.numbers) <= largest))
     if len(wrong):
         row, k = (int(p) for p in wrong[0])
-        place = {"path": table.source, "row": table.first + row + 1, "name": layout.number_names[k]}
-        came = float(encoded.numbers[row, k])
-        key = "too_large" if np.isfinite(came) else "infinite"
-        raise DataError(say(f"bigtables.{key}", came=came, **place))
+        place, name, came = table.first + row + 1, layout.number_names[k], float(encoded.numbers[row, k])
+        if np.isfinite(came):
+            raise DataError(say("bigtables.too_large", path=table.source, row=place, name=name, came=came))
+        raise DataError(say("bigtables.infinite", path=table.source, row=place, name=name, came=came))
     return arrays
 
 
