@@ -151,7 +151,7 @@ def test_damage_brings_our_own_errors_only(tmp_path):
 
 
 def test_folders_without_images(tmp_path):
-    with pytest.raises(FileError, match="no file|no folder"):
+    with pytest.raises(FileError, match=r"no file|no folder"):
         stream(tmp_path / "none")
     with pytest.raises(FileError, match="no folder"):
         find_images(tmp_path / "none")

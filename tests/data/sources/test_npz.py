@@ -44,7 +44,7 @@ def test_what_is_stored_is_mapped_and_not_read(tmp_path):
 
 def test_what_is_compressed_must_fit_into_a_quarter_of_the_memory(tmp_path):
     np.savez_compressed(tmp_path / "a.npz", x=np.zeros((1000, 1000)))
-    with pytest.raises(FileError, match="numpy.savez"):
+    with pytest.raises(FileError, match=r"numpy\.savez"):
         map_arrays(tmp_path / "a.npz", 2**24)
     assert map_arrays(tmp_path / "a.npz", 2**25)["x"].shape == (1000, 1000)
 

@@ -115,9 +115,9 @@ def test_wrong_options(tmp_path, options, told):
 def test_columns_that_are_no_numbers_have_to_be_left_out(tmp_path):
     columns = {"a": [1.0, 2.0], "word": ["one", "two"], "many": [[1], [2, 3]], "y": [0, 1]}
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
-    with pytest.raises(DataError, match="column word.*string"):
+    with pytest.raises(DataError, match=r"column word.*string"):
         stream(tmp_path / "a.parquet", target="y")
-    with pytest.raises(DataError, match="column many.*list"):
+    with pytest.raises(DataError, match=r"column many.*list"):
         stream(tmp_path / "a.parquet", target="y", features=["a", "many"])
     assert rows_of(stream(tmp_path / "a.parquet", target="y", features=["a"]))["t"].tolist() == [0, 1]
 
