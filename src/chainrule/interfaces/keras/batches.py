@@ -33,7 +33,7 @@ class Batches:
         if steps is not None and (not is_whole(steps) or steps < 1):
             raise SettingError(say("training.whole_number", name="steps_per_epoch", came=steps, low=1, high="…"))
         self.given, self.arrays, self.targets = given, arrays, targets
-        self.steps: int | None = None if steps is None else int(steps)  # type: ignore[call-overload]
+        self.steps: int | None = None if steps is None else int(steps)
         self.once = hasattr(given, "__next__")
         self.waiting: list[Any] = []
         self.name = type(given).__name__
