@@ -78,26 +78,35 @@ def big_table(path: Path, memory: int, *, asked: bool = True) -> BigTable | None
     `asked` says that the user named the memory: a text file that is larger is refused then, and read as always else.
     Raises: FileError, DataError, SettingError.
     """
-    name = path.name.lower()
-    if not path.is_file():
-        return None  # the reader of tables says what is wrong
-    if name.endswith(".parquet"):
-        table: BigTable | None = ParquetTable(path)
-    elif name.endswith((".npy", ".npz")):
-        table = _of_arrays(path, memory)
-    else:
-        if asked and (taken := _of_text(path)) > memory:
+    table = table_in_pieces(path, memory)
+    if table is None:
+        if asked and path.is_file() and (taken := _of_text(path)) > memory:
             raise DataError(say("bigtables.text", path=path, stem=path.name.split(".")[0], taken=_megabytes(taken)))
         return None
-    if table is None or table.in_memory <= memory:
+    if table.in_memory <= memory:
         return None
     table.check_memory(memory)
     return table
 
 
+def table_in_pieces(path: Path, memory: int) -> BigTable | None:
+    """The file as one that is read in pieces, however small it is; None where it can only be read at once.
+
+    Raises: FileError, DataError.
+    """
+    name = path.name.lower()
+    if not path.is_file():
+        return None  # the reader of tables says what is wrong
+    if name.endswith(".parquet"):
+        return ParquetTable(path)
+    return _of_arrays(path, memory) if name.endswith((".npy", ".npz")) else None
+
+
 def _of_text(path: Path) -> int:
-    """About how many bytes a text file takes in memory: its text twice, and its cells."""
+    """About how many bytes a text file takes in memory: its text twice, and its cells. 0 of what is no text."""
     size = path.stat().st_size
+    if path.name.lower().endswith((".npy", ".npz")):
+        return 0
     if path.suffix.lower() == ".gz":
         size *= 4  # of tables as they are usually packed; what it really is, only unpacking tells
     with open(path, "rb") as file:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.data.bigtables import BigTable, big_table
+from chainrule.data.bigtables import BigTable, big_table, table_in_pieces
 from chainrule.data.columns import Layout
 from chainrule.data.finding import Wishes, looks_like_dates
 from chainrule.data.kept import Kept, check_room
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 Parts = Callable[[Table, Array, Array], Array]  # of a piece, its targets, and which are known: the part of each row
 
-EVERYTHING = 2**62  # bytes: a budget for a run whose table was read into memory when it began
-
 
 def big_for(options: TrainOptions, path: Path) -> BigTable | None:
     """The table as one that is read in pieces; None where it is read into memory.
@@ -43,7 +41,7 @@ def big_for(options: TrainOptions, path: Path) -> BigTable | None:
     A run that is gone on with does what it did when it began, whatever the memory is now: the split is another one.
     """
     if options.in_pieces is not None:
-        return big_table(path, 0 if options.in_pieces else EVERYTHING, asked=False)
+        return table_in_pieces(path, given_memory(options.memory)) if options.in_pieces else None
     return big_table(path, given_memory(options.memory), asked=options.memory is not None)
 
 
