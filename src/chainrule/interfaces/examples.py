@@ -9,21 +9,25 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "chainrule train mnist --hidden 256,128 --activation tanh --optimizer adam",
         "chainrule train mnist --network examples/digits.formula --learning-rate 0.002 --schedule cosine",
         "chainrule train examples/penguins.csv --target species --out runs/penguins",
+        "chainrule train examples/shapes --out runs/shapes",
         "chainrule train examples/penguins.csv --target body_mass_g --dropout 0.1 --early-stopping 30",
         "chainrule train --resume runs/digits --epochs 10",
     ),
     "reproduce": ("chainrule reproduce runs/digits",),
     "predict": (
+        "chainrule predict runs/shapes/model.safetensors examples/shapes/circle/00.png examples/shapes/square/00.png",
         "chainrule predict runs/penguins/model.safetensors examples/penguins.csv --out predictions.csv",
         "chainrule predict runs/digits/model.safetensors --data mnist --index 0..9",
     ),
     "evaluate": (
         "chainrule evaluate runs/penguins/model.safetensors examples/penguins.csv --metrics accuracy,macro_f1",
         "chainrule evaluate runs/digits/model.safetensors --json",
+        "chainrule evaluate runs/shapes/model.safetensors examples/shapes",
     ),
     "show": (
         "chainrule show examples/digits.formula --as latex",
         "chainrule show runs/penguins/model.safetensors --as numpy",
+        "chainrule show runs/penguins/model.safetensors --as numpy --out reader.py",
     ),
     "derive": (
         "chainrule derive examples/digits.formula --of W1",
@@ -46,8 +50,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "chainrule export runs/digits/model.safetensors digits.safetensors --names fc1,fc2",
     ),
     "import": (
-        "chainrule import mnist.safetensors --into examples/digits.formula --out model.safetensors",
-        "chainrule import keras.weights.h5 --into my.formula --out model.safetensors --map layers/dense/vars/0=W1",
+        "chainrule import digits.safetensors --into examples/digits.formula --out model.safetensors",
+        "chainrule import digits.safetensors --into examples/digits.formula --out model.safetensors --map fc1.weight=W1",
     ),
     "datasets": ("chainrule datasets --json",),
     "bench": ("chainrule bench --json",),
