@@ -17,10 +17,12 @@ import time
 import traceback
 from pathlib import Path
 
+from tests.fuzz.mutate import LONGEST
 from tests.fuzz.seeds import ROOT
 
 MOST_FINDINGS = 20  # of one target; then it ends
 FOUND, FINISHED = 77, 0
+RECORD = 12 + LONGEST  # in the file "progress": how many cases are done, and the one that is tried
 COMMAND = [sys.executable, "-m", "tests.fuzz"]
 
 
@@ -61,16 +63,17 @@ def _supervised(name: str, cases: int, options: argparse.Namespace) -> int:
     done, found, begun = 0, 0, time.monotonic()
     while done < cases and found < MOST_FINDINGS:
         progress = folder / "progress"
-        progress.write_bytes(done.to_bytes(8, "little"))
+        progress.write_bytes(done.to_bytes(8, "little") + bytes(RECORD - 8))
         command = [*COMMAND, name, "--worker", str(done), "--cases", str(cases)]
         command += ["--seed", str(options.seed), "--engine", options.engine, "--keep", str(options.keep)]
         code = subprocess.run(command, check=False).returncode
-        done = int.from_bytes(progress.read_bytes(), "little")
+        record = progress.read_bytes()
+        done = int.from_bytes(record[:8], "little")
         if code == FINISHED:
             break
         found += 1
-        if code != FOUND:  # it died: the input that it was at is in the file "last"
-            _keep(folder, (folder / "last").read_bytes() if (folder / "last").exists() else b"", f"died with {code}")
+        if code != FOUND:  # it died at this input
+            _keep(folder, record[12 : 12 + int.from_bytes(record[8:12], "little")], f"died with {code}")
         done += 1
     seconds = time.monotonic() - begun
     print(f"{name}: {done} cases in {seconds:.0f} s ({options.engine}), {found} findings", flush=True)
@@ -103,16 +106,14 @@ def work(name: str, cases: int, options: argparse.Namespace) -> int:
     for seed in seeds:  # what is imported late is imported here
         try:
             target.run(seed)
-        except Exception:  # noqa: BLE001, S110 (a seed may be bad)
+        except Exception:  # a seed may be bad
             pass
     limit_memory()
-    last = os.open(folder / "last", os.O_RDWR | os.O_CREAT)
     with open(folder / "progress", "r+b") as file:
-        progress = mmap.mmap(file.fileno(), 8)  # what is written to it survives this process
+        record = mmap.mmap(file.fileno(), RECORD)  # what is written to it survives this process
 
     def once(data: bytes) -> None:
-        os.pwrite(last, data, 0)
-        os.ftruncate(last, len(data))
+        record[8 : 12 + len(data)] = len(data).to_bytes(4, "little") + data
         try:
             guard.check(target.run, data)
         except Broken as broken:
@@ -121,7 +122,7 @@ def work(name: str, cases: int, options: argparse.Namespace) -> int:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(FOUND)
-        progress[:] = (int.from_bytes(progress, "little") + 1).to_bytes(8, "little")
+        record[:8] = (int.from_bytes(record[:8], "little") + 1).to_bytes(8, "little")
 
     if options.engine == "mutator":
         for number in range(options.worker, cases):

@@ -14,6 +14,7 @@ from typing import Any
 from chainrule.errors import ChainruleError
 
 SECONDS = 2.0  # of the processor, so that a loaded machine finds no hangs
+TICK = 0.5  # a timer for each case would cost more than most cases
 MEGABYTES = 512  # beyond what the process holds when it begins
 # What no reader has to do with: running code or programs, the network, removing files. Of "exec" only code that was
 # made from a text counts: a module that is loaded late has the name of its file.
@@ -32,8 +33,10 @@ class Guard:
     def __init__(self) -> None:
         self.on = False
         self.seen = ""
+        self.number = self.ticked = self.ticks = 0  # the case, the case at the last tick, and its ticks
         sys.addaudithook(self._heard)
-        signal.signal(signal.SIGPROF, self._late)
+        signal.signal(signal.SIGPROF, self._tick)
+        signal.setitimer(signal.ITIMER_PROF, TICK, TICK)
         warnings.simplefilter("always", SyntaxWarning)
         warnings.showwarning = self._warned
 
@@ -57,9 +60,16 @@ class Guard:
     def _say(self, what: str) -> None:
         self.seen = self.seen or what
 
-    def _late(self, *_: object) -> None:
-        if self.on:
+    def _tick(self, *_: object) -> None:
+        self.ticks = self.ticks + 1 if self.ticked == self.number else 0
+        self.ticked = self.number
+        if self.on and self.ticks * TICK >= SECONDS:
             raise Broken(f"still at it after {SECONDS} s")
+
+    def close(self) -> None:
+        """Listen no more; an audit hook stays, silent."""
+        self.on = False
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
     def check(self, run: Callable[[bytes], object], data: bytes) -> bool:
         """Run a case; whether it was accepted. Raises: Broken for what must not happen, with the error behind it."""
@@ -77,13 +87,12 @@ class Guard:
 
     @contextmanager
     def _watching(self) -> Iterator[None]:
+        self.number += 1
         self.seen, self.on = "", True
-        signal.setitimer(signal.ITIMER_PROF, SECONDS, SECONDS)
         try:
             yield
         finally:
             self.on = False
-            signal.setitimer(signal.ITIMER_PROF, 0)
         if self.seen:
             raise Broken(self.seen)
 
@@ -91,7 +100,9 @@ class Guard:
 def check_message(error: ChainruleError) -> None:
     """A message is text that a terminal shows and does not obey: it can be encoded, and controls nothing."""
     text = str(error)
-    if not text.strip() or any(unicodedata.category(c) in ("Cc", "Cs") or c in TURNING for c in text if c not in "\n\t"):
+    if not text.strip() or any(
+        unicodedata.category(c) in ("Cc", "Cs") or c in TURNING for c in text if c not in "\n\t"
+    ):
         raise Broken(f"the message {text!r}"[:300])
 
 

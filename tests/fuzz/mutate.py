@@ -9,7 +9,15 @@ from collections.abc import Sequence
 LONGEST = 4096
 INTERESTING = [b"\0", b"\xff", b"\x7f", b"\x80", b"\n", b"\r\n", b" ", b"\t", b'"', b"'", b"\\", b",", b";", b"=", b"["]
 INTERESTING += [b"]", b"(", b")", b"{", b"}", b"-", b"-1", b"0", b"1e999", b"NaN", b"9" * 30, b"4294967295"]
-INTERESTING += [b"2147483648", b"18446744073709551616", "é∑−ﬁ".encode(), b"\xed\xa0\x80", "\u202e".encode(), b"../", b"%s"]
+INTERESTING += [
+    b"2147483648",
+    b"18446744073709551616",
+    "é∑−ﬁ".encode(),
+    b"\xed\xa0\x80",
+    "\u202e".encode(),
+    b"../",
+    b"%s",
+]
 
 
 def case(seeds: Sequence[bytes], tokens: Sequence[bytes], number: int, seed: int = 0) -> bytes:
@@ -72,7 +80,9 @@ def _number(draw: random.Random, data: bytearray, *_: object) -> bytearray:
     found = list(re.finditer(rb"[0-9]+", bytes(data)))
     if found:
         start, end = draw.choice(found).span()
-        data[start:end] = draw.choice([b"0", b"1", b"2", b"7", b"-1", b"255", b"65536", b"2147483647", b"9" * 25, b"1e400"])
+        data[start:end] = draw.choice(
+            [b"0", b"1", b"2", b"7", b"-1", b"255", b"65536", b"2147483647", b"9" * 25, b"1e400"]
+        )
     return data
 
 

@@ -31,17 +31,20 @@ s <- 0.9*s + 0.1*mean[n](h[n, 0])
 SMALL = [
     "y = 1",
     "input x[i]\nparameter w[i] = zeros\ny = sum[i](x[i]*w[i])\nE = (y - 1)**2\n",
-    "input c in v\nlabel y in k\nparameter T[v, k] = uniform(-1, 1)\nz[k] = sum[v]([v == c]*T[v, k])\nE = log_softmax[k](z[k])\n",
-    "samples m\ninput x, x > 0\nf(a, b) = where(a > b, a**2, -b)\nrandom e = normal(0, 1)\ny = f(x, 1/3) + e\nprediction y = x\n",
+    "input c in v\nlabel y in k\nparameter T[v, k] = uniform(-1, 1)\n"
+    "z[k] = sum[v]([v == c]*T[v, k])\nE = log_softmax[k](z[k])\n",
+    "samples m\ninput x, x > 0\nf(a, b) = where(a > b, a**2, -b)\n"
+    "random e = normal(0, 1)\ny = f(x, 1/3) + e\nprediction y = x\n",
     "size i = 4\ninput x[i]\noutput h\nh[i] = max[i](x[i]) - logsumexp[i](x[i])*[i == 2] + size(i) + x[0]\n",
-    "eta = 0.1\ninput x\ntarget t\nparameter w, b = 0.5\nE = 1/2*(w*x + b - t)**2\nw <- w - eta*g\nthen w <- w/max(1, abs(w))\n",
+    "eta = 0.1\ninput x\ntarget t\nparameter w, b = 0.5\nE = 1/2*(w*x + b - t)**2\nw <- w - eta*g\n"
+    "then w <- w/max(1, abs(w))\n",
     "v <- mu*v + g; w <- w - eta*v".replace("; ", "\n"),
     NETWORK,
 ]
 FORMULA_WORDS = (
-    "input target label state parameter size samples loss output random prediction then sum[i]( mean[n]( max[k]( softmax[k]( "
-    "logsumexp[i]( where( exp( log( sqrt( abs( tanh( ** <- [i] [i,j] [0] x[i] size(i) zeros glorot_uniform normal(0,1) "
-    "bernoulli(0.5) in v and == != <= pi step # == 1/3 1e-300 0.1 E y w[i] ;"
+    "input target label state parameter size samples loss output random prediction then sum[i]( mean[n]( max[k]( "
+    "softmax[k]( logsumexp[i]( where( exp( log( sqrt( abs( tanh( ** <- [i] [i,j] [0] x[i] size(i) zeros "
+    "glorot_uniform normal(0,1) bernoulli(0.5) in v and == != <= pi step # == 1/3 1e-300 0.1 E y w[i] ;"
 ).split()
 CLAIMS = [
     "dE/dw[i, j] = (p[j] - t[j])*p[j]*(1 - p[j])*x[i]",
@@ -51,11 +54,21 @@ CLAIMS = [
     "w[i, j] <- w[i, j] - alpha*dE/dw[i, j]",
     "dE/dw[a, b] = (p[b] - t[b])*x[a]",
 ]
-CLAIM_WORDS = "dE/d ∂E/∂ delta w[i,j] p[j] t[j] x[i] z[j] <- = sum[n]( 1/N eta alpha - * ** ' (1-p[j]) dp/dz[j] [a,b]".split()
+CLAIM_WORDS = (
+    "dE/d ∂E/∂ delta w[i,j] p[j] t[j] x[i] z[j] <- = sum[n]( 1/N eta alpha - * ** ' (1-p[j]) dp/dz[j] [a,b]".split()
+)
 LAYOUT = {
     "features": [
         {"column": "age", "kind": "number", "fill": 30.0, "marked": True, "centre": 30.0, "spread": 9.5, "words": []},
-        {"column": "c", "kind": "category", "fill": 0, "marked": False, "centre": 0, "spread": 1, "words": ["", "a", "b"]},
+        {
+            "column": "c",
+            "kind": "category",
+            "fill": 0,
+            "marked": False,
+            "centre": 0,
+            "spread": 1,
+            "words": ["", "a", "b"],
+        },
         {"column": "d", "kind": "month", "fill": 1, "marked": False, "centre": 6.0, "spread": 3.0, "words": []},
     ],
     "target": {"column": "t", "task": "classification", "words": ["no", "yes"], "centre": 0.0, "spread": 1.0},
@@ -63,7 +76,20 @@ LAYOUT = {
     "named": True,
     "decimals": [["age", ","]],
 }
-JSON_WORDS = [b"[]", b"{}", b"null", b"true", b"NaN", b"1e999", b'""', b'"\\ud800"', b"-0.0", b"[[[[", b'"kind"', b'"words"']
+JSON_WORDS = [
+    b"[]",
+    b"{}",
+    b"null",
+    b"true",
+    b"NaN",
+    b"1e999",
+    b'""',
+    b'"\\ud800"',
+    b"-0.0",
+    b"[[[[",
+    b'"kind"',
+    b'"words"',
+]
 TABLES = [
     b"age;fare;sex\n1,5;2;m\n2;1.234,5;f\n;3;m\n4;4;f\n",
     b"a,b,t\n1,x,0\n2,y,1\n3,,0\n",
@@ -74,8 +100,26 @@ TABLES = [
     gzip.compress(b"a,b\n1,2\n3,4\n", mtime=0),
 ]
 TABLE_WORDS = [b",", b";", b"\t", b"|", b'"', b"\r\n", b"\n", b"1,234", b"1.234,5", b"2024-01-01", b"NA", b"inf", b"\0"]
-NUMERALS = [b"1.234,56", b"1,234.5", b"$1'000", b"12 %", b"-3 \xe2\x82\xac", b"1 234 567,8", b"31.3.2024", b"2024. 3. 31.", b"1e5"]
-OPTIONS = [b"256,128", b"0..4,7", b"0.8,0.1,0.1", b"beta_1=0.8,eta=1e-3", b"zip=category,id=out", b"yes=3,no=1", b"1.5GB"]
+NUMERALS = [
+    b"1.234,56",
+    b"1,234.5",
+    b"$1'000",
+    b"12 %",
+    b"-3 \xe2\x82\xac",
+    b"1 234 567,8",
+    b"31.3.2024",
+    b"2024. 3. 31.",
+    b"1e5",
+]
+OPTIONS = [
+    b"256,128",
+    b"0..4,7",
+    b"0.8,0.1,0.1",
+    b"beta_1=0.8,eta=1e-3",
+    b"zip=category,id=out",
+    b"yes=3,no=1",
+    b"1.5GB",
+]
 OPTIONS += [b"200 steps", b"10 minutes", b"cosine", b"eta0*0.9**step", b"momentum", b"accuracy,auc"]
 
 

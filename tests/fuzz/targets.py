@@ -1,4 +1,4 @@
-"""One function a reader: given bytes, it reads them, and where they are accepted, prints or saves and reads them again."""
+"""One function a reader: it reads the bytes, and what is accepted it prints or saves, and reads again."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-# --- formulas -----------------------------------------------------------------------------------------------------------
+# --- formulas ---------------------------------------------------------------------------------------------------------
 
 
 def formula_text(data: bytes) -> None:
@@ -95,15 +95,18 @@ def derived(data: bytes) -> None:
 
 
 def _run(network: Any) -> None:
+    """A prediction and the gradients of two samples of zeros, where that is little work."""
     system, sizes = network.system, network._sizes.require()
-    shapes = {t.name: [2, *(sizes[i] for i in t.indices[1:])] for t in system.of_role("input", "target", "label")}
-    arrays = {name: np.zeros(shape) for name, shape in shapes.items() if np.prod(shape, dtype=float) < 1e5}
-    if len(arrays) < len(shapes) or sum(np.prod([sizes[i] for i in t.indices if i != system.samples], dtype=float) for t in system.tensors.values()) > 1e5:
+    own = [[sizes[i] for i in t.indices if i != system.samples] for t in system.tensors.values()]
+    if sum(np.prod(shape, dtype=float) for shape in own) > 1e5:
         return
+    data = system.of_role("input", "target", "label")
+    arrays = {t.name: np.zeros([2, *(sizes[i] for i in t.indices[1:])]) for t in data}
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         if system.output is not None:
-            network._prediction.interpreted(network, network.bind((), {n: a for n, a in arrays.items() if system.tensors[n].role == "input"}, ("input",)))
+            inputs = {t.name: arrays[t.name] for t in system.of_role("input")}
+            network._prediction.interpreted(network, network.bind((), inputs, ("input",)))
         if system.loss is not None:
             network.gradients(**arrays)
 
@@ -121,7 +124,10 @@ def _checker() -> Any:
     from chainrule.training.network import formula
 
     return checker(
-        formula("input x[i]\ntarget t[j]\nparameter w[i, j] = zeros\nz[j] = sum[i](x[i]*w[i, j])\np[j] = sigmoid(z[j])\nE = 1/2*sum[j]((t[j] - p[j])**2)")
+        formula(
+            "input x[i]\ntarget t[j]\nparameter w[i, j] = zeros\nz[j] = sum[i](x[i]*w[i, j])\n"
+            "p[j] = sigmoid(z[j])\nE = 1/2*sum[j]((t[j] - p[j])**2)"
+        )
     )
 
 
@@ -138,7 +144,7 @@ def claim_judged(data: bytes) -> None:
     _checker().check(_text(data), pair_seconds=0.05, example=False)
 
 
-# --- files of chainrule -------------------------------------------------------------------------------------------------
+# --- files of chainrule -----------------------------------------------------------------------------------------------
 
 
 def _signed(data: bytes) -> bytes:
@@ -162,7 +168,11 @@ def _signed(data: bytes) -> bytes:
 def _fitted(data: bytes) -> bytes:
     """And with the header's length, which any inserted byte would make wrong: up to the end of its last bracket."""
     start, end = data.find(b"{"), data.rfind(b"}}")
-    return (end + 2 - start).to_bytes(8, "little") + data[start : end + 2] + data[end + 2 :].lstrip() if 0 <= start < end else data
+    return (
+        (end + 2 - start).to_bytes(8, "little") + data[start : end + 2] + data[end + 2 :].lstrip()
+        if 0 <= start < end
+        else data
+    )
 
 
 def model_file(data: bytes) -> None:
@@ -175,7 +185,11 @@ def model_file(data: bytes) -> None:
     _save(network, again)
     other = load(again)
     _same(other.formulas, network.formulas, "formulas")
-    _same((other.sizes, other.hyper, other.notes, other.seed), (network.sizes, network.hyper, network.notes, network.seed), "saved and loaded")
+    _same(
+        (other.sizes, other.hyper, other.notes, other.seed),
+        (network.sizes, network.hyper, network.notes, network.seed),
+        "saved and loaded",
+    )
     _same({n: a.tobytes() for n, a in other.kept.items()}, {n: a.tobytes() for n, a in network.kept.items()}, "weights")
 
 
@@ -228,7 +242,7 @@ def keras(data: bytes) -> None:
     model_of(Path("a.safetensors"), network, compile=True)
 
 
-# --- data ---------------------------------------------------------------------------------------------------------------
+# --- data -------------------------------------------------------------------------------------------------------------
 
 
 def idx(data: bytes) -> None:
@@ -261,7 +275,9 @@ def sniffed(data: bytes) -> None:
     path = Path("a.csv")
     start = _utf8(path, data, "utf-8").decode(errors="replace")
     try:
-        row = next((r for r in csv.reader(io.StringIO(start, newline=""), delimiter=_delimiter(path, start)) if r), None)
+        row = next(
+            (r for r in csv.reader(io.StringIO(start, newline=""), delimiter=_delimiter(path, start)) if r), None
+        )
     except csv.Error:
         raise _bad(path, "not_a_table") from None
     if row is not None:
@@ -274,7 +290,7 @@ def table(data: bytes) -> None:
 
     found = read_table(_file("a.csv.gz" if data[:2] == b"\x1f\x8b" else "a.csv", data))
     for column in found.columns:
-        column.words, column.codes, column.numbers, column.days, column.missing  # noqa: B018 (they are computed)
+        column.words, column.codes, column.numbers, column.days, column.missing
     target = target_of(found, Wishes())
     find_layout(found, target, np.arange(found.rows), Wishes()).encode(found)
 
@@ -284,7 +300,7 @@ def parquet(data: bytes) -> None:
 
     found = read_table(_file("a.parquet", data))
     for column in found.columns:
-        column.words, column.codes, column.numbers, column.missing  # noqa: B018
+        column.words, column.codes, column.numbers, column.missing
 
 
 def parquet_stream(data: bytes) -> None:
@@ -340,7 +356,7 @@ def _weights(path: Path) -> None:
             weight.read()
 
 
-# --- options ------------------------------------------------------------------------------------------------------------
+# --- options ----------------------------------------------------------------------------------------------------------
 
 
 def option(data: bytes) -> None:
@@ -384,7 +400,15 @@ TARGETS = {
         Target("rule", rule, seeds.formulas, FORMULA),
         Target("derived", derived, seeds.formulas, FORMULA, cases=100_000, quick=150, own=False),
         Target("claim", claim_text, seeds.claims, tuple(w.encode() for w in seeds.CLAIM_WORDS)),
-        Target("claim_judged", claim_judged, seeds.claims, tuple(w.encode() for w in seeds.CLAIM_WORDS), 20_000, 30, own=False),
+        Target(
+            "claim_judged",
+            claim_judged,
+            seeds.claims,
+            tuple(w.encode() for w in seeds.CLAIM_WORDS),
+            20_000,
+            30,
+            own=False,
+        ),
         Target("model", model_file, seeds.models, (*JSON, *FORMULA)),
         Target("checkpoint", checkpoint_file, seeds.checkpoints, JSON),
         Target("json", strict_json, seeds.layouts, JSON, quick=3000),

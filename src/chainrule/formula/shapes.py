@@ -7,11 +7,12 @@ import re
 from collections.abc import Iterator, Mapping
 
 from chainrule.errors import Place, ShapeError
-from chainrule.formula.expr import Element, Expr, index_names, walk
-from chainrule.formula.system import System, Tensor
+from chainrule.formula.expr import Element, Expr, Reduction, free_indices, index_names, walk
+from chainrule.formula.system import Equation, System, Tensor
 from chainrule.messages import say
 
 MAX_ENTRIES = 2**31 - 1  # of one tensor: 8 GiB of float32
+MAX_TERMS = 10**12  # of one sum, for all entries of what it is computed for: minutes, for one sample
 
 
 class Sizes:
@@ -107,7 +108,18 @@ class Sizes:
             if entries > MAX_ENTRIES:
                 message = say("formula.too_large", name=tensor.name, came=entries, limit=MAX_ENTRIES)
                 raise ShapeError(message, tensor.place)
+        for equation in (*self.system.equations, *self.system.predictions):
+            self._check_terms(equation)
         return dict(self.known)
+
+    def _check_terms(self, equation: Equation) -> None:
+        """Raises: ShapeError for a sum that would not come to an end."""
+        for node in walk(equation.value):
+            if isinstance(node, Reduction):
+                terms = math.prod(self.known[i] for i in free_indices(node.body) if i in self.known)
+                if terms > MAX_TERMS:
+                    message = say("hostile.too_many_terms", came=terms, limit=MAX_TERMS)
+                    raise ShapeError(message, equation.place)
 
     def _expressions(self) -> Iterator[tuple[Expr, Place | None]]:
         """Every expression of the system, left sides of updates included, with its place."""

@@ -41,6 +41,7 @@ from chainrule.program.lower import lower_prediction, lower_training
 from chainrule.training.bind import COLUMNS_NOTE, as_dense, bind, validation_parts
 from chainrule.training.initial import initial_values
 from chainrule.training.optimizer import Optimizer, as_optimizer
+from chainrule.training.room import check_room, within_memory
 from chainrule.training.vocabulary import Rule, hyper_name, vocabulary
 from chainrule.training.watch import History
 from chainrule.training.weights import Data, Weighted, class_weights, sample_weights, tell_lone_classes, weighted
@@ -178,10 +179,11 @@ class Network:
         self._catch_up()
         known = self._sizes.known
         if len(known) != self._sizes_found:  # sizes are only ever added; a short training asks a dozen times
-            self._sizes.require()
+            check_room(self.system, self._sizes.require())
             self._sizes_found = len(known)
         if any(t.name not in self._kept for t in self.system.of_role("parameter", "state")):
-            self._kept = initial_values(self.system, known, self.seed, self.dtype, self._kept) | self._kept
+            with within_memory():
+                self._kept = initial_values(self.system, known, self.seed, self.dtype, self._kept) | self._kept
             self._changes += 1
 
     @property
@@ -215,7 +217,8 @@ class Network:
         rows = len(next(iter(arrays.values()))) if arrays else 1
         sizes = {**self._sizes.known, self.system.samples: rows}
         cast = {n: a.astype(self.dtype, copy=False) if a.dtype.kind != "i" else a for n, a in arrays.items()}
-        return run(program, {**cast, **self._kept}, sizes, self.hyper_values(program, hyper))
+        with within_memory():
+            return run(program, {**cast, **self._kept}, sizes, self.hyper_values(program, hyper))
 
     def hyper_values(self, program: Program, given: Mapping[str, float]) -> dict[str, float]:
         """The values of a program's hyper-parameters. Raises: SettingError for one without a value."""
@@ -258,9 +261,10 @@ class Network:
             return quick
         arrays = self.bind(data, named, ("input",), sparse=True)
         self._start()
-        if (fast := self._prediction.compiled(self, arrays)) is not None:
-            return fast
-        return self._prediction.interpreted(self, arrays)
+        with within_memory():
+            if (fast := self._prediction.compiled(self, arrays)) is not None:
+                return fast
+            return self._prediction.interpreted(self, arrays)
 
     def loss(self, *data: object, **named: object) -> float:
         """The loss of a batch: the mean of E over its samples."""
