@@ -71,7 +71,7 @@ def test_training_leaves_a_run_folder(capsys):
     assert code == 0
     run = Path("runs/digits")
     files = {"model.safetensors", "network.formula", "history.csv", "curves.png", "run.json"}
-    assert {f.name for f in run.iterdir()} == files
+    assert {f.name for f in run.iterdir()} == {*files, "checkpoints", ".lock"}
     assert out.splitlines()[0].startswith("test, 10000 images: loss ")
     assert all(name in out.splitlines()[1] for name in ("runs/digits", *files))
     assert "x = pixels / 255" in err
@@ -215,7 +215,7 @@ BAD = [
     (2, ["train", "mnist", "--lang", "fr"], "--lang: fr is none of en, ko"),
     (2, ["show", "x", "--as", "latx"], "Did you mean latex?"),
     (2, ["predict"], "MODEL is missing"),
-    (1, ["train", "mnits"], "no data set mnits (there is: mnist)"),
+    (1, ["train", "mnits"], "no data set mnits (there is: mnist, fashion-mnist, kmnist, emnist-digits, emnist-letters)"),
     (1, ["train", "mnist", "--rows", "0"], "rows came as 0"),
     (1, ["train", "mnist", "--rows", "60001"], "rows came as 60001"),
     (1, ["train", "mnist", "--rows", "9", "--validation", "9"], "validation came as 9"),

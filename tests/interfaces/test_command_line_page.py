@@ -18,6 +18,7 @@ COMMANDS = re.findall(r"^\$ (chainrule .*)$", PAGE, re.M)
 # The page shows trainings as people run them; here a look at the first rows will do.
 QUICK = {
     "mnist": ("--rows", "300", "--epochs", "1", "--engine", "interpreter"),
+    "images": ("--rows", "60", "--epochs", "1", "--engine", "interpreter"),
     "table": ("--rows", "120", "--epochs", "1", "--engine", "interpreter"),
 }
 # This claim is wrong, and the page says so: exit code 1.
@@ -29,7 +30,7 @@ def arguments(command: str) -> list[str]:
     words = shlex.split(command)[1:]
     words = words[: min((words.index(sign) for sign in (">", ">>") if sign in words), default=len(words))]
     if words[0] == "train":
-        words += QUICK["mnist" if words[1] == "mnist" else "table"]
+        words += QUICK["mnist" if words[1] == "mnist" else "images" if words[1] == "examples/shapes" else "table"]
     return words
 
 

@@ -11,9 +11,9 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "chainrule train examples/penguins.csv --target species --out runs/penguins",
         "chainrule train examples/shapes --out runs/shapes",
         "chainrule train examples/penguins.csv --target body_mass_g --dropout 0.1 --early-stopping 30",
-        "chainrule train --resume runs/digits --epochs 10",
+        "chainrule train --resume runs/penguins",
     ),
-    "reproduce": ("chainrule reproduce runs/digits",),
+    "reproduce": ("chainrule reproduce runs/penguins",),
     "predict": (
         "chainrule predict runs/shapes/model.safetensors examples/shapes/circle/00.png examples/shapes/square/00.png",
         "chainrule predict runs/penguins/model.safetensors examples/penguins.csv --out predictions.csv",

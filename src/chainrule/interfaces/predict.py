@@ -203,7 +203,8 @@ def _from_files(files: Sequence[Path], index: str | None, note: ImageNote | None
         rows = read_rows(path) if note is None or path.suffix.lower() not in SUFFIXES else read_for(note, path)
         numbers = range(len(rows)) if index is None else parse_index(index, len(rows))
         parts.append(rows[list(numbers)])
-        names += [path.name if len(rows) == 1 else n if len(files) == 1 else f"{path.name} {n}" for n in numbers]
+        name = path.name if [other.name for other in files].count(path.name) == 1 else str(path)
+        names += [name if len(rows) == 1 else n if len(files) == 1 else f"{name} {n}" for n in numbers]
     if len({part.shape[1:] for part in parts}) > 1:
         parts = [part.reshape(len(part), -1) for part in parts]  # an image beside rows of pixels
     shapes = {part.shape[1:] for part in parts}
