@@ -184,6 +184,11 @@ def layers_of_keras() -> dict[str, cr.Model]:
         "layer normalization": [layer.LayerNormalization(), layer.Dense(2)],
         "rms normalization": [layer.RMSNormalization()],
         "unit normalization": [layer.UnitNormalization()],
+        "normalization": [
+            layer.Normalization(mean=[1.0, 2, 3, 4, 5, 6], variance=[0.5, 1, 2, 0, 4, 9]),
+            layer.Dense(2),
+        ],
+        "frozen batch normalization": [layer.BatchNormalization(trainable=False), layer.Dense(2)],
         "rescaling": [layer.Rescaling(1 / 255, offset=0.5)],
     }
     for name, chain in names.items():

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -433,3 +435,41 @@ def test_a_network_that_is_no_chain_keeps_its_names(tmp_path):
     again = two_inputs()
     import_weights(again, tmp_path / "w.safetensors")
     assert all((again.network.parameters[n] == a).all() for n, a in net.parameters.items())
+
+
+BITES = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from chainrule.errors import FileError
+from chainrule.training.formats.weight_files import read_weight_file
+
+resource.setrlimit(resource.RLIMIT_AS, (4 * 2**30, 4 * 2**30))
+resource.setrlimit(resource.RLIMIT_CPU, (3000, 3000))
+folder, count = Path(sys.argv[1]), int(sys.argv[2])
+rng = np.random.default_rng(0)
+golden = sorted(p for p in Path(sys.argv[3]).iterdir() if p.suffix in (".h5", ".safetensors"))
+for _ in range(count):
+    source = golden[rng.integers(len(golden))]
+    bitten = bytearray(source.read_bytes())
+    if rng.random() < 0.3:
+        bitten = bitten[: rng.integers(1, len(bitten))]
+    written = np.flatnonzero(np.frombuffer(bytes(bitten), np.uint8))  # HDF5 is mostly zeros
+    for place in rng.choice(written, size=rng.integers(1, 6)) if len(written) else []:
+        bitten[place] = rng.integers(256) if rng.random() < 0.5 else bitten[place] ^ (1 << int(rng.integers(8)))
+    path = folder / f"bitten{source.suffix}"
+    path.write_bytes(bitten)
+    try:
+        for weight in read_weight_file(path).weights:
+            weight.read()
+    except FileError as error:
+        assert "\\n" not in str(error)
+"""
+
+
+@pytest.mark.soak
+def test_twenty_thousand_bitten_files(tmp_path):
+    """In a process with little memory: HDF5's own library is in C."""
+    command = [sys.executable, "-c", BITES, str(tmp_path), "20000", str(GOLDEN)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-2000:]

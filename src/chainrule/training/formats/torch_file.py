@@ -50,8 +50,8 @@ def write_torch(network: Network, path: Path, names: object = None) -> Placement
         arrays[name] = np.array(out, order="C")
         turned = out.ndim == 2 and array.ndim == 2 and owner is not None and _is_turned(owner[0], tensor.indices)
         rows.append(Placement(tensor.name, array.shape, name, out.shape, turned))
-    metadata = {"format": "pt", "formulas": network.formulas}
-    write_bytes(path, save(arrays, metadata))
+    # One entry: safetensors writes several in an order of chance, and the same weights are to be the same bytes.
+    write_bytes(path, save(arrays, {"format": "pt"}))
     return Placements(tuple(rows), tuple(notes_on(modules.found, chosen)))
 
 
