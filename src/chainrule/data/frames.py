@@ -282,11 +282,12 @@ def _raw(series: Any) -> Array:
     dtype = series.dtype
     if dtype in (nw.Datetime, nw.Date):
         return np.asarray(series.to_numpy()).astype("datetime64[s]")
+    if dtype in (nw.Categorical, nw.Enum):
+        # Also one of whole numbers, in pandas. By to_list: pyarrow's to_numpy gives gaps the first word (26.0).
+        return np.array([None if is_gap(v) else word(v) for v in series.to_list()], dtype=object)
     values = np.asarray(series.to_numpy())
     if dtype != nw.Object and values.dtype.kind in "biuf":
         return values.astype(np.float64)
-    if dtype in (nw.Categorical, nw.Enum):
-        return np.array([None if is_gap(v) else word(v) for v in values.tolist()], dtype=object)
     return values.astype(object)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.data.checks import WrongValue, as_class_numbers, as_classes, as_numbers, one_hot, same_length
-from chainrule.data.given import Read, Want, Wanted, is_plain, resolve
+from chainrule.data.given import Read, Want, Wanted, are_arrays, is_plain, resolve
 from chainrule.data.sparse import SparseRows, as_sparse, is_sparse, rows_at_once
 from chainrule.errors import DataError, SettingError, warn
 from chainrule.formula.evaluate import Array, evaluate
@@ -66,6 +66,8 @@ def bind(
     wanted, what to do; FileError for a file.
     """
     wanted = system.of_role(*roles)
+    if are_arrays(data, named):
+        return Bound(_checked(system, sizes, wanted, _by_name(system, wanted, data, named)), {})
     read = resolve(data, named, _want(system, wanted, _trained_columns(notes)))
     if read.columns and TABLE_NOTE in notes:
         raise DataError(say("given.trained_by_table"))

@@ -107,6 +107,31 @@ def test_an_image_is_flattened_without_moving_a_number():
     np.testing.assert_array_equal(model.get_weights()[0], kernel)
 
 
+def test_tables_of_pandas_polars_and_arrow_are_their_arrays():
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 3)), columns=["a", "b", "y"])
+    x, y = frame[["a", "b"]], frame["y"]
+    tables = {
+        "arrays": (x.to_numpy(), y.to_numpy()),
+        "pandas": (x, y),
+        "polars": (pl.from_pandas(x), pl.from_pandas(y)),
+        "arrow": (pa.Table.from_pandas(x), pa.array(y)),
+    }
+    found = {}
+    for name, (inputs, targets) in tables.items():
+        hidden = layers.Dense(4, activation="tanh", kernel_initializer="ones")
+        model = models.Sequential([hidden, layers.Dense(1, kernel_initializer="ones")])
+        model.compile(optimizer="sgd", loss="mse")
+        model.fit(inputs, targets, epochs=2, verbose=0, shuffle=False, validation_data=(inputs, targets))
+        found[name] = model.evaluate(inputs, targets, verbose=0), model.predict(inputs).tolist()
+    assert all(one == found["arrays"] for one in found.values())
+    with pytest.raises(DataError, match="the pandas table, column name holds texts"):
+        model.fit(x.assign(name="Ada"), y, verbose=0)
+
+
 def test_class_numbers_are_taken_with_one_note(capsys):
     one, other = small(), small()
     other.set_weights(one.get_weights())

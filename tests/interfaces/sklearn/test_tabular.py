@@ -60,6 +60,20 @@ def test_the_same_seed_the_same_bits():
     assert clone(one).get_params() == one.get_params()
 
 
+def test_tables_of_polars_and_arrow_are_the_frame():
+    import polars as pl
+    import pyarrow as pa
+
+    X, y = frame()
+    model = TabularClassifier(**QUICK).fit(X, y)
+    for table, classes in ((pl.from_pandas(X), pl.Series(y)), (pa.Table.from_pandas(X), pa.array(y))):
+        other = TabularClassifier(**QUICK).fit(table, classes)
+        assert other.columns_.kinds == model.columns_.kinds
+        assert list(other.feature_names_in_) == list(X.columns)
+        np.testing.assert_array_equal(other.predict_proba(table), model.predict_proba(X))
+        np.testing.assert_array_equal(model.predict_proba(table), model.predict_proba(X))
+
+
 def test_rows_of_objects_are_the_frame():
     X, y = frame()
     plain = X.drop(columns="since").astype(object)
