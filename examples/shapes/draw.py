@@ -1,6 +1,6 @@
 """Draws the images of this folder: circles, squares and triangles of 16 × 16 pixels, on noise.
 
-    python examples/shapes/draw.py
+python examples/shapes/draw.py
 """
 
 from pathlib import Path

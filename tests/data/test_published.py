@@ -418,3 +418,16 @@ def test_an_archive_that_is_damaged_inside_is_refused(site, cache, tmp_path):
     file = replace(digits.downloads[0], size=len(content), sha256=sum_of(content))
     with pytest.raises(FileError, match="do not hold what they should"):
         load_published(replace(digits, downloads=(file,)))
+
+
+def test_a_full_disk_while_members_are_unpacked(site, cache, tmp_path, monkeypatch):
+    digits, _, _ = publish_emnist(site)
+    folder = a_folder(site, digits, tmp_path / "emnist")
+
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(keep.os, "fsync", refuse)
+    with pytest.raises(FileError, match=r"cannot be written \(No space left on device\): 100 MB are needed there"):
+        load_published(digits, folder)
+    assert files_in(folder) == ["gzip.zip"]

@@ -6,6 +6,7 @@ import contextlib
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
@@ -23,6 +24,7 @@ from chainrule.messages import say
 
 SUMS = "SHA256SUMS"
 MAX_MEMBER_BYTES = 300_000_000  # EMNIST's largest member that we need has 188 MB unpacked, and 45 packed
+MEMBERS_MEGABYTES = 100  # of all that is kept of an archive, packed
 COPY_BYTES = 2**20
 
 
@@ -81,7 +83,8 @@ def _files(published: Published, data_dir: str | os.PathLike[str] | None, watch:
         yield given
         return
     with tempfile.TemporaryDirectory(prefix="chainrule-") as scratch:
-        _unzip(given / published.downloads[0].name, published, published.members, Path(scratch))
+        with _as_file_error(Path(scratch)):
+            _unzip(given / published.downloads[0].name, published, published.members, Path(scratch))
         yield Path(scratch)
 
 
@@ -115,16 +118,23 @@ def _fetch_members(published: Published, folder: Path, watch: Watch | None) -> N
     if _are_right(folder, published.members):
         return
     archive = fetch(published.downloads[0], published.name, published.page, folder, watch)
-    try:
+    with _as_file_error(folder):
         sums = _unzip(archive, published, published.archived, folder)
         with replacing(folder / SUMS) as file:
             file.write("".join(f"{sums[member]}  {member}\n" for member in published.archived).encode())
         archive.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _as_file_error(folder: Path) -> Iterator[None]:
+    """Raises: FileError where the folder cannot take the members."""
+    try:
+        yield
+    except FileError:
+        raise
     except OSError as error:
-        if isinstance(error, FileError):
-            raise
         reason = error.strerror or str(error)
-        raise FileError(say("datasets.cannot_keep", path=folder, reason=reason, megabytes=200)) from None
+        raise FileError(say("datasets.cannot_keep", path=folder, reason=reason, megabytes=MEMBERS_MEGABYTES)) from None
 
 
 def _are_right(folder: Path, members: Sequence[str]) -> bool:
@@ -149,7 +159,7 @@ def _unzip(archive: Path, published: Published, members: Sequence[str], folder: 
                 with opened.open(info) as packed:
                     _copy(packed, folder / member, info.file_size)
                 sums[member] = sha256_of(folder / member)
-    except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, RuntimeError):
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError, RuntimeError):
         raise FileError(say("datasets.odd_content", name=published.name, page=published.page)) from None
     return sums
 
