@@ -1,7 +1,7 @@
 """A training to be killed: `python -m tests.kill_target KIND FOLDER EVERY`.
 
-It goes on from what FOLDER has, else it begins; at its end FOLDER has weights.npz and history.csv. KIND is one of KINDS,
-each with a state of another sort that must survive: see there. EVERY "whole" keeps no checkpoints.
+It goes on from what FOLDER has, else it begins; at its end FOLDER has weights.npz and history.csv. KIND is one of
+KINDS, each with a state of another sort that must survive: see there. EVERY "whole" keeps no checkpoints.
 """
 
 from __future__ import annotations

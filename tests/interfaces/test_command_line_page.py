@@ -29,7 +29,7 @@ def arguments(command: str) -> list[str]:
     """The words behind `chainrule`, without what the shell does with the output."""
     words = shlex.split(command)[1:]
     words = words[: min((words.index(sign) for sign in (">", ">>") if sign in words), default=len(words))]
-    if words[0] == "train":
+    if words[0] == "train" and "--resume" not in words:  # a run goes on as it was begun
         words += QUICK["mnist" if words[1] == "mnist" else "images" if words[1] == "examples/shapes" else "table"]
     return words
 

@@ -81,7 +81,7 @@ def language_asked(arguments: Sequence[str]) -> str | None:
 
 def command_tree() -> Group:
     """All commands, with their help in the language in force."""
-    learn = [_train(), _reproduce(), _predict(), _evaluate()]
+    learn = [_train(), _predict(), _evaluate(), _reproduce()]
     understand = [_show(), _derive(), _explain(), _check(), _derivative(), _plot()]
     return Group([*learn, *understand, _export(), _import(), _datasets(), _bench(), _completion()])
 
