@@ -358,5 +358,5 @@ def test_a_full_disk_is_one_line_that_says_where(monkeypatch, tmp_path):
 
 
 def test_too_little_room_is_said_before_anything_is_written():
-    with pytest.raises(FileError, match="written once as 1000000000 MB of numbers"):
+    with pytest.raises(FileError, match="written once as 1e.06 GB of numbers"):
         kept.check_room("t.parquet", 10**15)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.data.memory import shown_bytes
 from chainrule.data.sources.npz import map_arrays
 from chainrule.data.sources.unchanged import Unchanged
 from chainrule.data.tables import Column, Table, arrays_of_table, arrow, checked_names, from_arrow
@@ -81,7 +82,7 @@ def big_table(path: Path, memory: int, *, asked: bool = True) -> BigTable | None
     table = table_in_pieces(path, memory)
     if table is None:
         if asked and path.is_file() and (taken := _of_text(path)) > memory:
-            raise DataError(say("bigtables.text", path=path, stem=path.name.split(".")[0], taken=_megabytes(taken)))
+            raise DataError(say("bigtables.text", path=path, stem=path.name.split(".")[0], taken=shown_bytes(taken)))
         return None
     if table.in_memory <= memory:
         return None
@@ -115,10 +116,6 @@ def _of_text(path: Path) -> int:
         return size * 6
     cells = sum(start.count(sign) for sign in (b",", b";", b"\t", b"|", b"\n"))
     return 2 * size + CELL_BYTES * cells * size // len(start)
-
-
-def _megabytes(count: int) -> str:
-    return f"{-(-count // 10**6)}MB"
 
 
 # --- Parquet ----------------------------------------------------------------------------------------------------------

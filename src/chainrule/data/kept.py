@@ -17,6 +17,7 @@ from typing import IO, Any
 import numpy as np
 
 from chainrule.cache import cache_folder
+from chainrule.data.memory import shown_bytes
 from chainrule.data.sources.arrays import mapped
 from chainrule.data.sources.source import Source
 from chainrule.errors import FileError
@@ -91,7 +92,7 @@ def check_room(source: object, wanted: int) -> None:
     folder = _folder(source)
     free = shutil.disk_usage(folder).free
     if free < wanted + SPARE_BYTES:
-        shown = {"wanted": f"{math.ceil(wanted / 1e6)} MB", "free": f"{free // 10**6} MB"}
+        shown = {"wanted": shown_bytes(wanted), "free": shown_bytes(free)}
         raise FileError(say("bigtables.no_room", path=source, folder=folder, **shown))
 
 

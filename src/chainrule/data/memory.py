@@ -30,3 +30,13 @@ def memory_bytes(given: str | int) -> int:
     if found is None or found < LEAST_MEMORY:
         raise SettingError(say("sources.memory", came=repr(given)))
     return found
+
+
+def shown_bytes(count: int) -> str:
+    """A size as a person says it, in three digits.
+
+    >>> shown_bytes(1_048_576), shown_bytes(20_228_570_000)
+    ('1.05 MB', '20.2 GB')
+    """
+    unit = 9 if count >= 10**9 else 6
+    return f"{count / 10**unit:.3g} {'GB' if unit == 9 else 'MB'}"

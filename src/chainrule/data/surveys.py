@@ -35,6 +35,7 @@ from chainrule.data.tables import Array, Column, Table
 from chainrule.errors import DataError
 from chainrule.messages import say
 
+LARGEST = 1e150  # whose square float64 still has: a spread is a sum of squares
 MANY_WORDS = 20_000  # different words of a column that are counted: some 3 MB
 Training = Callable[[Table], Array]  # which rows of a piece are trained on, (n,) of bool
 
@@ -175,13 +176,12 @@ class Survey:
 
 
 def _check_finite(table: Table, column: Column) -> None:
-    """Raises: DataError for infinity, which a file of numbers can hold."""
-    if column.is_numeric and len(wrong := np.flatnonzero(np.isinf(column.numbers.values))):
-        row = int(wrong[0])
-        came = f"{column.numbers.values[row]}"
-        raise DataError(
-            say("bigtables.infinite", path=table.source, row=table.first + row + 1, name=column.name, came=came)
-        )
+    """Raises: DataError for infinity, which a file of numbers can hold, and for what has no finite square."""
+    if column.is_numeric and len(wrong := np.flatnonzero(np.abs(column.numbers.values) > LARGEST)):
+        row, came = table.first + int(wrong[0]) + 1, float(column.numbers.values[wrong[0]])
+        if np.isinf(came):
+            raise DataError(say("bigtables.infinite", path=table.source, row=row, name=column.name, came=came))
+        raise DataError(say("bigtables.huge", path=table.source, row=row, name=column.name, came=came))
 
 
 # --- the target -------------------------------------------------------------------------------------------------------

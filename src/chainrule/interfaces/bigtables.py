@@ -17,6 +17,7 @@ from chainrule.data.bigtables import BigTable, big_table, table_in_pieces
 from chainrule.data.columns import Layout
 from chainrule.data.finding import Wishes, looks_like_dates
 from chainrule.data.kept import Kept, check_room
+from chainrule.data.memory import shown_bytes
 from chainrule.data.sources import Source
 from chainrule.data.splits import Drawn
 from chainrule.data.surveys import Seen, survey_layout, survey_target
@@ -167,13 +168,8 @@ def columns_of(layout: Layout, big: BigTable, *, target: bool = True) -> list[st
 def _streamed(big: BigTable, memory: int, parts: list[Kept | None]) -> str:
     written = sum(part.bytes for part in parts if part is not None)
     rows = sum(part.rows for part in parts if part is not None)
-    sizes = {"taken": megabytes(big.in_memory), "memory": megabytes(memory), "written": megabytes(written)}
+    sizes = {"taken": shown_bytes(big.in_memory), "memory": shown_bytes(memory), "written": shown_bytes(written)}
     return say("bigtables.streamed", path=big.path, rows=rows, **sizes)
-
-
-def megabytes(count: int) -> str:
-    """As --memory takes it."""
-    return f"{-(-count // 10**6)} MB"
 
 
 def _remarks(layout: Layout, big: BigTable, options: TrainOptions) -> list[str]:
