@@ -90,6 +90,7 @@ class NativeRunner:
         self.compiled: Compiled = compile_source(self.module.text, dtype)
         # Not compiled.seconds: the same step may be there from a training before.
         self.compiled_in = 0.0 if self.compiled.from_cache else time.perf_counter() - began
+        self.walks = bool(self.module.sparse)
         self.room = Room.of(tile_shape(dtype), dtype)
         self.memory: dict[str, Array] = {}
         self.lists: dict[str, Lists] = self._listed()

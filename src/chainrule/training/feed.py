@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 PIECE_BYTES = 16 * 2**20
 PIECE_SHARE = 16  # of the budget at most, where that is less
 WEIGHTS_SHARE = 4  # times the weights' size: they are copied before each piece, to go back to where the loss is lost
+PLACES = 2**16  # rows of a piece whose arrays are gathered from in place: its order takes 512 KiB
 HEAD_ROWS, HEAD_SHARE = 4096, 16  # what kinds of targets and zeros are seen from; of the budget
 
 
@@ -151,6 +152,33 @@ class Stream:
             for block in blocks:
                 yield self._bound(block)
 
+    def in_place(self) -> dict[str, Array] | None:
+        """The source's arrays by the formulas' names, where all can go as they lie there."""
+        arrays = self.source.in_place()
+        others = tuple(n for n in self.names.values() if n not in self.plain)
+        if arrays is None or not self.plain or self.class_weight or not all(map(self._is_as_read, others)):
+            return None
+        return {name: arrays[field] for field, name in self.names.items()}
+
+    def _is_as_read(self, name: str) -> bool:
+        """Whether a target or label is bound as it comes: no one-hot rows, no other dtype."""
+        field = self.source.fields[next(f for f, n in self.names.items() if n == name)]
+        facts = self.network.system.facts
+        named = {n for fact in facts for side in (fact.left, fact.right) for n in tensors(side)}
+        return (self.arrays[name].dtype, self.arrays[name].shape[1:]) == (field.dtype, field.shape) and not (
+            named & set(self.names.values())
+        )
+
+    def check(self, arrays: Mapping[str, Array], places: Array) -> None:
+        """Look at the targets and labels of these rows as `bind` does. Raises: DataError."""
+        others, roles = {n: a for n, a in arrays.items() if n not in self.plain}, set(self.roles) - {"input"}
+        try:
+            if others:
+                self.network.bind(({n: a[places] for n, a in others.items()},), {}, tuple(roles))
+        except DataError:
+            self.network.bind((others,), {}, tuple(roles))  # the same of all rows: it names the row as it is counted
+            raise
+
     def ahead(self) -> Generator[Data, None, None]:
         """The rows as they lie there, read ahead in a thread: for who looks at each once."""
         return prefetch(self.parts(None), 1)
@@ -182,11 +210,15 @@ class Streamed:
         self.stream, self.batch, self.seed, self.shuffle = stream, batch, seed, shuffle
         rows, own = stream.rows, stream.source.own_batches
         self.steps: int | None = None if rows is None or own else -(-rows // batch)
+        self.walks = False  # whether the steps walk the non-zeros of an input, which are listed piece by piece
 
     def pieces(self, epoch: int, skip: int) -> Generator[Piece, None, None]:
         """See Feed."""
         order = Order(self.seed, epoch) if self.shuffle else None
-        made = self._as_they_come(order, skip) if self.stream.source.own_batches else self._cut(order, skip)
+        if self.stream.source.own_batches:
+            return prefetch(self._as_they_come(order, skip), 1)
+        arrays = None if self.walks else self.stream.in_place()
+        made = self._cut(order, skip) if arrays is None else self._in_place(arrays, order, skip)
         return prefetch(made, 1)
 
     def _as_they_come(self, order: Order | None, skip: int) -> Iterator[Piece]:
@@ -194,9 +226,17 @@ class Streamed:
             for data in parts:
                 yield Piece(np.arange(data.rows), data.rows, data)
 
+    def _in_place(self, arrays: Mapping[str, Array], order: Order | None, skip: int) -> Iterator[Piece]:
+        """Pieces of the arrays themselves: the steps gather their rows, and nothing is copied before."""
+        room = max(self.stream.piece_rows(self.batch), PLACES // self.batch * self.batch)
+        for places in self.stream.source.places(order, skip, room):
+            self.stream.check(arrays, places)
+            yield Piece(places, self.batch, Data(dict(arrays)))
+
     def _cut(self, order: Order | None, skip: int) -> Iterator[Piece]:
         """Pieces of `piece_rows`, the last one shorter."""
         room, waiting, count = self.stream.piece_rows(self.batch), list[Data](), 0
+        self.stream.source.block_rows = room  # a piece that is one block is not copied once more
         with contextlib.closing(_generator(self.stream.parts(order, skip))) as parts:
             for data in parts:
                 start = 0

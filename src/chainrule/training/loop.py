@@ -22,7 +22,7 @@ from chainrule.training.callbacks.base import CallbackList
 from chainrule.training.checkpoint_file import Position
 from chainrule.training.checkpoints import Checkpoints, Keeper, latest
 from chainrule.training.diverge import Lost, explain_divergence, good_steps
-from chainrule.training.feed import Piece, Stream, Whole, feed_for
+from chainrule.training.feed import Piece, Stream, Streamed, Whole, feed_for
 from chainrule.training.locks import hold
 from chainrule.training.metrics import Asked, measures, rankings
 from chainrule.training.network import Network
@@ -150,6 +150,8 @@ class Training:
             go_on_from(self, self.resumed)
         self.keeper = None if plan.checkpoints is None else Keeper(plan.checkpoints, self.resumed)
         self.runner = make_runner(network, self.program, self.named(data), plan)
+        if isinstance(self.feed, Streamed):
+            self.feed.walks = self.runner.walks
         self.history = History(steps_per_epoch=self.steps or 0)
         self.watcher: Watcher = watcher_for(plan.verbose, plan.epochs, self.steps, self.logs_of)
         if self.keeper is not None:

@@ -52,11 +52,13 @@ class EpochReport:
 class Runner(Protocol):
     """Runs steps on its own copy of the parameters and states.
 
-    `compiled_in` are the seconds that compiling took; `seed` is that of random quantities.
+    `compiled_in` are the seconds that compiling took; `seed` is that of random quantities; `walks` says whether the
+    non-zeros of an input are listed before its rows are read.
     """
 
     compiled_in: float
     seed: int
+    walks: bool
 
     def epoch(
         self, order: Array, batch_size: int, table: Mapping[str, Array], watcher: Watcher, steps: int | None = None
@@ -114,7 +116,7 @@ class InterpretedRunner:
     ):
         self.seed = seed
         self.program, self.arrays, self.sizes, self.dtype = program, arrays, dict(sizes), dtype
-        self.compiled_in = 0.0
+        self.compiled_in, self.walks = 0.0, False
         self.kept = {n: a.copy() for n, a in start.items()}
 
     def epoch(

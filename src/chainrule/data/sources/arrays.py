@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ Array = np.ndarray[Any, Any]
 EXACT_ROWS = 2**24
 PLACES_SHARE = 4  # the permutation may take a quarter of the memory
 GROUP_BYTES = 2**20  # of rows that are read together in a block shuffle: what a disk reads at once
+IN_PLACE = ("uint8", "float32", "float64", "int64")  # what kernels gather from as it is
 SHUFFLES = ("auto", "rows", "blocks")
 
 
@@ -116,6 +119,20 @@ class Rows:
             return converted(np.take(np.asarray(array), places, axis=0), dtype)
         return converted(np.asarray(array[places]), dtype)  # take would copy all of an array that is not contiguous
 
+    def check(self) -> None:
+        """Look at all numbers that were not seen yet, chunk by chunk. Raises: DataError, FileError."""
+        for start in range(0, 0 if self.known_finite else self.count, self.chunk):
+            for file in self.files:
+                file.check()
+            for name, array in self.arrays.items():
+                check_finite(self.name, name, array[start : start + self.chunk], partial(add, start))
+        self.known_finite = True
+
+    @property
+    def chunk(self) -> int:
+        """Rows that are looked at together."""
+        return max(1, GROUP_BYTES // max(1, sum(field.bytes for field in self.fields.values())))
+
     def fingerprint(self, *words: object) -> str:
         """Of all arrays and what else matters."""
         digest = Digest()
@@ -144,6 +161,23 @@ class MappedSource(Source):
             yield rows.take(slice(start, stop) if places is None else places[start:stop])
         if skip == 0:
             rows.known_finite = True
+
+    def in_place(self) -> Mapping[str, Array] | None:
+        """See Source. Rows of other dtypes and columns are copied as they are read."""
+        arrays = {n: a for n, a in self._rows.arrays.items() if isinstance(a, np.ndarray)}
+        fit = all(str(a.dtype) in IN_PLACE and a.flags.c_contiguous and a.flags.aligned for a in arrays.values())
+        return arrays if fit and len(arrays) == len(self.fields) else None
+
+    def places(self, order: Order | None, skip: int, step: int) -> Iterator[Array]:
+        """See Source."""
+        rows = self._rows
+        rows.check()
+        places = exact(rows.count, order) if order is not None and skip < rows.count else None
+        for start in range(skip, rows.count, step):
+            for file in rows.files:
+                file.check()
+            stop = min(start + step, rows.count)
+            yield np.arange(start, stop) if places is None else places[start:stop].astype(np.int64)
 
     def fingerprint(self) -> str:
         """See Source: that of data.sources.fingerprint.fingerprint_of."""

@@ -76,6 +76,17 @@ class Source(ABC):
         """Why an epoch's rows cannot be had again, in the user's language; None where they can."""
         return None
 
+    def in_place(self) -> Mapping[str, Array] | None:
+        """All rows as contiguous arrays, where a training can gather from them itself; None where they must be read.
+
+        Such a source gives the rows' order by `places`.
+        """
+        return None
+
+    def places(self, order: Order | None, skip: int, step: int) -> Iterator[Array]:
+        """The numbers of the rows, in the order of `blocks` and `step` at a time, checked: of `in_place` arrays."""
+        raise NotImplementedError
+
     def head(self, rows: int) -> Block:
         """The first rows as they lie there, at most so many: what shapes, kinds of targets and zeros are seen from."""
         parts: list[Block] = []
