@@ -68,6 +68,10 @@ def test_a_first_row_with_a_number_is_no_header():
     assert table("a,b\nc,d\n", header=False).rows == 2
 
 
+def test_a_line_break_within_a_name_is_a_space():
+    assert table('"a\nb",c\n1,2\n').names == ["a b", "c"]
+
+
 def test_other_encodings_and_compression():
     Path("k.csv").write_bytes("이름,값\n가,1\n".encode("cp949"))
     assert read_table("k.csv", encoding="cp949").names == ["이름", "값"]

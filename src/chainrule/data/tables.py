@@ -62,6 +62,7 @@ HEADER_BYTES = 1 * 2**20
 BINARY_ZEROS = 3  # so many zero bytes are no slip in a text
 SHOWN = 40  # characters of a wrong value that a message repeats
 NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
+BREAKS = re.compile(r"[\r\n\0]+")  # in a name, which messages have on one line
 DAY = re.compile(
     r"([0-9]{4})([-/.])([0-9]{1,2})\2([0-9]{1,2})"
     r"(?:[T ]([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:\.[0-9]{1,9})?)?)?(?:Z|[+-][0-9]{2}:?[0-9]{2})?"
@@ -384,7 +385,7 @@ def _delimiter(path: Path, start: str) -> str:
 def checked_names(path: Path, first: Sequence[str]) -> list[str]:
     if len(first) > MAX_COLUMNS:
         raise _bad(path, "too_many_columns", came=len(first), limit=MAX_COLUMNS)
-    names = [cell.strip() or str(n + 1) for n, cell in enumerate(first)]
+    names = [BREAKS.sub(" ", cell.strip()) or str(n + 1) for n, cell in enumerate(first)]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         places = ", ".join(str(n + 1) for n, name in enumerate(names) if name == twice[0])

@@ -516,6 +516,9 @@ class Network:
         chosen by the sizes and the share of zeros where they are None. `advice=False` leaves out the looks at the data
         and at the first epoch that warn of what hardly works (training/advice.py), and their few milliseconds.
 
+        Data are arrays, paths of files (.npy, .npz, .csv, .parquet, IDX), or tables and columns of pandas, polars and
+        Arrow, by position or by name: `fit(x, t)`, `fit(table)`, `fit("train.csv")` (docs/data.md).
+
         Data may be a Source, which is read while it trains (chainrule.stream), or any iterable of batches. `memory`, such
         as "512MB", is what rows that are read ahead may take; arrays that are larger, mapped ones say, are read in parts
         then. `checkpoints` is a folder, or a Checkpoints that says how often; with `resume`, a folder (True: that of
