@@ -79,7 +79,7 @@ def test_random_networks(seed, dtype, tmp_path):
     compare(net, {n: a for n, a in drawn.data.items() if n in names}, tmp_path / "r.onnx")
 
 
-@settings(max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(systems())
 def test_random_formulas(tmp_path_factory, drawn):
     """The loss and all before it: sums of sums, choices, comparisons, largest and smallest."""

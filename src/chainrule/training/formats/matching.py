@@ -135,8 +135,10 @@ class _Matching:
     def _pairs(self) -> list[Pair]:
         weights = {w.name: w for w in self.file.weights}
         pairs = self._said(weights)
+        pairs += self._beside(pairs, [w for w in weights.values() if w.name not in self.names])
         taken = {p.tensor.name for p in pairs}
-        left = [w for w in weights.values() if w.name not in self.names]
+        used = {p.source.name for p in pairs} | set(self.names)
+        left = [w for w in weights.values() if w.name not in used]
         if same := self._by_own_names(left, taken):
             return [*pairs, *same]
         sources = self._grouped(left)
@@ -164,6 +166,23 @@ class _Matching:
             pairs.append(Pair(weights[name], self.tensors[target], *owner))
         if len({p.tensor.name for p in pairs}) < len(pairs):
             raise SettingError(say("formats.target_twice"))
+        return pairs
+
+    def _beside(self, said: Sequence[Pair], left: Sequence[Weight]) -> list[Pair]:
+        """What lies beside an array that was said goes beside its tensor: with fc1.weight=W1, fc1.bias is its bias."""
+        pairs: list[Pair] = []
+        known = dict(self.sizes)
+        filled = {p.tensor.name for p in said}
+        for pair in said:
+            roles = [r for r in ROLES if pair.module is not None and r in pair.module.parts]
+            for weight in left:
+                role = roles[int(weight.role)] if weight.role in map(str, range(len(roles))) else weight.role
+                if pair.module is None or weight.module != pair.source.module or role not in roles:
+                    continue
+                name = pair.module.parts[role]
+                if name not in filled and self._unify(pair.module, role, weight.shape, known):
+                    filled.add(name)
+                    pairs.append(Pair(weight, self.tensors[name], pair.module, role))
         return pairs
 
     # --- names
