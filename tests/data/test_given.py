@@ -136,6 +136,13 @@ def test_later_tables_are_read_by_the_names_of_the_training(tmp_path):
     assert np.array_equal(again.predict(X), net.predict(X))
 
 
+def test_one_row_of_a_table_is_one_sample(line):
+    assert np.array_equal(line.predict(FRAME[["a", "b"]].iloc[3]), line.predict(X[3]))
+    one = formula(LINE)
+    one.fit(pl.Series(A), T, verbose=0, engine="interpreter", advice=False)
+    assert one.sizes["i"] == 1
+
+
 def test_kinds_of_columns_that_are_plainly_numbers():
     from decimal import Decimal
 

@@ -121,7 +121,7 @@ def as_frame(value: object) -> Frame:
 def as_cells(value: object) -> tuple[str, Cells]:
     """The source and the column of what `is_series`."""
     series, source = _wrapped(value), _source(value)
-    return source, _cells(source, "" if series.name is None else str(series.name), series)
+    return source, _cells(source, str(series.name or 1), series)
 
 
 def _cells(source: str, name: str, series: Any) -> Cells:

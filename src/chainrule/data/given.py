@@ -8,7 +8,7 @@ table keeps its Origin, so that a wrong value found later is told with source, r
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ class Wanted:
     role: str
     rank: int
     counts: bool = False  # whether its numbers are class numbers
+    width: int | None = None  # of a vector, where it is known
 
     @property
     def is_vector(self) -> bool:
@@ -163,7 +164,10 @@ def _one(item: object, wanted: Wanted | None, want: Want, given: Given) -> objec
     """What one quantity is given: a Read, or what came where it is no path, table or column."""
     if is_series(item):
         source, cells = as_cells(item)
-        return _read_columns(source, [cells], wanted)
+        read = _read_columns(source, [cells], wanted)
+        # A column, (N, 1), where a vector may be of width 1; else a row of a pandas table: one sample.
+        flat = cells.kind == "numbers" and read.value.ndim == 2 and wanted is not None and wanted.width not in (None, 1)
+        return replace(read, value=read.value[:, 0]) if flat else read
     if is_frame(item):
         return _matrix(as_frame(item), wanted, want, given)
     if not is_path(item):

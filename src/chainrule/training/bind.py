@@ -68,7 +68,7 @@ def bind(
     wanted = system.of_role(*roles)
     if are_arrays(data, named):
         return Bound(_checked(system, sizes, wanted, _by_name(system, wanted, data, named)), {})
-    read = resolve(data, named, _want(system, wanted, _trained_columns(notes)))
+    read = resolve(data, named, _want(system, sizes, wanted, _trained_columns(notes)))
     if read.columns and TABLE_NOTE in notes:
         raise DataError(say("given.trained_by_table"))
     came = _by_name(system, wanted, read.data, read.named)
@@ -99,10 +99,12 @@ def validation_parts(given: object) -> tuple[object, ...]:
     return tuple(given)
 
 
-def _want(system: System, wanted: Sequence[Tensor], trained: Mapping[str, Sequence[str]]) -> Want:
-    quantities = [
-        Wanted(t.name, t.role, len(t.indices) - (system.samples in t.indices), t.classes is not None) for t in wanted
-    ]
+def _want(system: System, sizes: Sizes, wanted: Sequence[Tensor], trained: Mapping[str, Sequence[str]]) -> Want:
+    quantities = []
+    for t in wanted:
+        own = [i for i in t.indices if i != system.samples]
+        width = sizes.known.get(own[0]) if len(own) == 1 else None
+        quantities.append(Wanted(t.name, t.role, len(own), t.classes is not None, width))
     return Want(quantities, [t.name for t in system.of_role("input", "target", "label")], trained)
 
 
