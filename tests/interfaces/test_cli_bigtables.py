@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from chainrule.interfaces.material import material_for
 from chainrule.interfaces.options import TrainOptions
 from tests.data.test_bigtables import ROWS, as_parquet, mixed
 
-SLOW = ("--engine", "interpreter", "--hidden", "4")
+SLOW = ("--engine", "interpreter", "--hidden", "4", "--batch-size", "128")
 SMALL = ("--memory", "1MiB")
 LARGE = ("--memory", "1GB")
 
@@ -52,14 +54,16 @@ def weights(run: str) -> dict[str, np.ndarray]:
 
 
 def test_a_table_larger_than_the_memory_is_learned(capsys):
-    printed, told = train(capsys, "--target", "kind", "--epochs", 6, *SMALL)
+    printed, told = train(capsys, "--target", "kind", "--epochs", 8, "--learning-rate", 0.01, *SMALL)
     assert "mixed.parquet would take about " in told
     assert "MB in memory, more than the 1.05 MB that it may (--memory)" in told
     assert "its 3000 rows were written once as numbers" in told
     note = json.loads(Path("run/run.json").read_text())
     assert note["in_pieces"] is True
-    assert (note["samples"], note["test"]["accuracy"] > 0.9) == (2400, True)
-    assert "test, 300 rows" in printed
+    tested = int(re.search(r"test, (\d+) rows", printed)[1])
+    # Of each class whole thousands are split to the row; of the rest at random.
+    assert (abs(note["samples"] - 2400) < 60, abs(tested - 300) < 40) == (True, True)
+    assert note["test"]["accuracy"] > 0.9
     assert [p for p in Path("cache").rglob("*") if p.name.startswith("rows-")] == []
 
 
@@ -81,7 +85,7 @@ def test_the_weights_are_those_of_the_same_rows_in_memory(capsys):
     table = read_table("mixed.parquet")
     arrays = {n: a[rows] for n, a in inputs_of(whole.network, layout, table).items()}
     target = layout.targets(table)[0][rows]
-    every.fit(arrays, t=target, epochs=3, batch_size=32, optimizer="adam", engine="interpreter", verbose=0, metrics=())
+    every.fit(arrays, t=target, epochs=3, batch_size=128, optimizer="adam", engine="interpreter", verbose=0, metrics=())
     found = weights("run")
     for name, value in every.parameters.items():
         np.testing.assert_array_equal(found[name], value, err_msg=name)
@@ -92,7 +96,7 @@ def test_predictions_are_those_of_the_table_in_memory(capsys):
     model = "run/model.safetensors"
     assert call(capsys, "predict", model, "mixed.parquet", "--out", "small.csv", *SMALL)[0] == 0
     assert call(capsys, "predict", model, "mixed.parquet", "--out", "large.csv", *LARGE)[0] == 0
-    small, large = (list(csv.DictReader(Path(f).open())) for f in ("small.csv", "large.csv"))
+    small, large = (list(csv.DictReader(io.StringIO(Path(f).read_text()))) for f in ("small.csv", "large.csv"))
     assert [r["row"] for r in small] == [str(k + 1) for k in range(ROWS)]
     assert [r["prediction"] for r in small] == [r["prediction"] for r in large]
     np.testing.assert_allclose([float(r["p(yes)"]) for r in small], [float(r["p(yes)"]) for r in large], rtol=1e-5)
@@ -118,7 +122,7 @@ def test_rows_and_files_beside_the_table(capsys):
     as_parquet(mixed(2500, seed=5), Path("other.parquet"))
     printed, _ = train(capsys, "--target", "kind", "--epochs", 1, "--rows", 1000, "--test", "other.parquet", *SMALL)
     note = json.loads(Path("run/run.json").read_text())
-    assert note["samples"] == 900
+    assert abs(note["samples"] - 900) < 30
     assert "test, 2500 rows" in printed
 
 
@@ -147,7 +151,9 @@ def test_numpy_files(capsys, kind):
         np.save("big.npy", np.column_stack([x, y]))
     else:
         np.savez("big.npz", x=x, y=y)
-    code, _, told = call(capsys, "train", f"big.{kind}", *SLOW, "--epochs", 12, "--out", "run", *SMALL)
+    code, _, told = call(
+        capsys, "train", f"big.{kind}", *SLOW, "--epochs", 12, "--learning-rate", 0.01, "--out", "run", *SMALL
+    )
     assert code == 0, told
     assert f"big.{kind} would take about 1.15 MB in memory" in told
     assert json.loads(Path("run/run.json").read_text())["test"]["r2"] > 0.8

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -58,6 +59,11 @@ class Kept:
                 raise _cannot_keep(self.path, error) from None
         self.rows += len(next(iter(arrays.values())))
 
+    def close(self) -> None:
+        """Give up what was not mapped yet."""
+        for file in self._files.values():
+            file.close()
+
     @property
     def bytes(self) -> int:
         """Of all rows."""
@@ -85,6 +91,18 @@ class Kept:
             found[name] = np.memmap(file, dtype, "r", shape=(self.rows, *shape))  # type: ignore[call-overload]
             file.close()
         return found
+
+
+@contextmanager
+def whole(*kept: Kept) -> Iterator[None]:
+    """Rows that are mapped when all were added, or given up at an error."""
+    try:
+        yield
+        for rows in kept:
+            rows.mapped()
+    finally:
+        for rows in kept:
+            rows.close()
 
 
 def check_room(source: object, wanted: int) -> None:

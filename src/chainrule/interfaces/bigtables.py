@@ -16,7 +16,7 @@ import numpy as np
 from chainrule.data.bigtables import BigTable, big_table, table_in_pieces
 from chainrule.data.columns import Layout
 from chainrule.data.finding import Wishes, looks_like_dates
-from chainrule.data.kept import Kept, check_room
+from chainrule.data.kept import Kept, check_room, whole
 from chainrule.data.memory import shown_bytes
 from chainrule.data.sources import Source
 from chainrule.data.splits import Drawn
@@ -124,17 +124,16 @@ def keep_parts(network: Network, layout: Layout, big: BigTable, parts: Parts, ro
     Raises: FileError where the disk has no room, DataError for values that do not fit.
     """
     kept = [Kept(big.path) for _ in range(3)]
-    checked = False
-    for table in big.tables(columns_of(layout, big)):
-        values, known = layout.targets(table)
-        arrays = inputs_of(network, layout, table) | targets_from(network.system, values)
-        if not checked:
-            check_room(big.path, rows * sum(a.nbytes // max(len(a), 1) for a in arrays.values()))
-            checked = True
-        part = parts(table, values, known)
-        for number, own in enumerate(kept):
-            if len(chosen := np.flatnonzero(part == number)):
-                own.add({name: array[chosen] for name, array in arrays.items()})
+    with whole(*kept):
+        for table in big.tables(columns_of(layout, big)):
+            values, known = layout.targets(table)
+            arrays = inputs_of(network, layout, table) | targets_from(network.system, values)
+            if table.first == 0:
+                check_room(big.path, rows * sum(a.nbytes // max(len(a), 1) for a in arrays.values()))
+            part = parts(table, values, known)
+            for number, own in enumerate(kept):
+                if len(chosen := np.flatnonzero(part == number)):
+                    own.add({name: array[chosen] for name, array in arrays.items()})
     return [own if own.rows else None for own in kept]
 
 
@@ -145,11 +144,12 @@ def labelled_rows(
     kept = Kept(big.path)
     unknown = "other" if reading is None else reading.unknown
     pieces = big.tables(columns_of(layout, big))
-    for table in pieces if reading is None else reading.noted(pieces, big, layout):
-        values, known = layout.targets(table)
-        if len(chosen := np.flatnonzero(known)):
-            arrays = inputs_of(network, layout, table, unknown) | targets_from(network.system, values)
-            kept.add({name: array[chosen] for name, array in arrays.items()})
+    with whole(kept):
+        for table in pieces if reading is None else reading.noted(pieces, big, layout):
+            values, known = layout.targets(table)
+            if len(chosen := np.flatnonzero(known)):
+                arrays = inputs_of(network, layout, table, unknown) | targets_from(network.system, values)
+                kept.add({name: array[chosen] for name, array in arrays.items()})
     if not kept.rows:
         raise DataError(say("tables.target_empty", path=big.path, name=layout.target.column))
     return kept.source(str(big.path), memory)
