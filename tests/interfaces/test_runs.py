@@ -143,6 +143,13 @@ def test_more_epochs_are_those_of_a_longer_training(run, capsys):
     assert (code, out.splitlines()[-1]) == (0, f"identical: {len(arrays(run))} arrays")
 
 
+def test_another_machine_is_told(run, capsys):
+    change(run, machine={**note(run)["machine"], "vector_bytes": 1})
+    code, _, err = call(capsys, "train", "--resume", run, "--epochs", "4")
+    assert code == 0
+    assert "may differ in their last bits from a run that was never interrupted: vector_bytes: 1 then, " in err
+
+
 def test_a_complete_run_says_so(run, capsys):
     code, out, _ = call(capsys, "train", "--resume", run)
     assert (code, out) == (0, "run: nothing to do, all 3 epochs are done: use --epochs 12 to go further\n")

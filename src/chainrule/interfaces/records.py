@@ -41,6 +41,7 @@ WRITTEN_AS: Mapping[str, tuple[type, ...]] = {
     "None": (type(None),),
     "tuple[str, ...]": (list,),
 }
+FREE_OF_BITS = ("cores", "system")  # of a machine: the result is the same for any number of threads
 ENDED, CUT_SHORT, DIVERGED = "ended", "interrupted", "diverged"
 
 
@@ -280,3 +281,13 @@ def all_versions() -> dict[str, str]:
     """Versions of what takes part in the numbers, and of what has read the data."""
     readers = [package for module, package in READERS.items() if module in sys.modules]
     return versions(("chainrule", "numpy", "llvmlite", *readers))
+
+
+def changed_places(record: Record) -> list[str]:
+    """What of versions and machine is another than when the run was made."""
+    lines = []
+    for then, now in ((record.content.get("versions"), all_versions()), (record.content.get("machine"), machine())):
+        if isinstance(then, dict):
+            pairs = [(n, then[n], now[n]) for n in then if n in now and n not in FREE_OF_BITS and then[n] != now[n]]
+            lines += [say("runs.change", name=name, then=old, now=new) for name, old, new in pairs]
+    return lines

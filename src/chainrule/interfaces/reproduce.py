@@ -19,10 +19,9 @@ from chainrule.interfaces.material import material_for
 from chainrule.interfaces.options import TrainOptions
 from chainrule.interfaces.records import (
     Record,
-    all_versions,
     changed_data,
+    changed_places,
     first_record,
-    machine,
     read_record,
     recorded_options,
 )
@@ -33,7 +32,6 @@ from chainrule.messages import say
 from chainrule.training.network import load
 
 SAME, OTHER = 0, 1
-FREE_OF_BITS = ("cores",)  # of a machine: the result is the same for any number of threads
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def reproduce(folder: Path, out: Path | None, as_json: bool) -> int:
         raise SettingError(say("runs.not_finished", folder=folder))
     before = load(folder / "model.safetensors").kept
     with Ending() as ending, _place(out, folder.name) as run:
-        changes = _changed_places(record)
+        changes = changed_places(record)
         again = _run_again(record, options, run, ending, changes)
         if again is None:
             click.echo(say("interfaces.stopped"), err=True)
@@ -100,16 +98,6 @@ def differences(before: Mapping[str, Array], after: Mapping[str, Array]) -> Iter
             other = np.ascontiguousarray(old).view(bits) != np.ascontiguousarray(new).view(bits)
             largest = float(np.abs(old.astype(np.float64) - new.astype(np.float64)).max())
             yield Difference(name, int(other.sum()), old.size, largest)
-
-
-def _changed_places(record: Record) -> list[str]:
-    """What of versions and machine is another than when the run was made."""
-    lines = []
-    for then, now in ((record.content.get("versions"), all_versions()), (record.content.get("machine"), machine())):
-        if isinstance(then, dict):
-            pairs = [(n, then[n], now[n]) for n in then if n in now and n not in FREE_OF_BITS and then[n] != now[n]]
-            lines += [say("runs.change", name=name, then=old, now=new) for name, old, new in pairs]
-    return lines
 
 
 def _tell(

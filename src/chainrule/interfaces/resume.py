@@ -16,7 +16,7 @@ import click
 from chainrule.errors import SettingError
 from chainrule.interfaces.material import material_for
 from chainrule.interfaces.options import TrainOptions
-from chainrule.interfaces.records import Record, read_record, recorded_options, refuse_changed_data
+from chainrule.interfaces.records import Record, changed_places, read_record, recorded_options, refuse_changed_data
 from chainrule.interfaces.runs import old_run
 from chainrule.interfaces.train import Task, checkpoints_for, fitting_for, perform, remarks, report
 from chainrule.messages import say
@@ -49,6 +49,8 @@ def resume(asked: TrainOptions, given: Collection[str], ending: Ending) -> int:
         fitting = fitting_for(options, material)
         for line in remarks(material):
             click.echo(line, err=True)
+        if places := changed_places(record):
+            click.echo(say("runs.other_place", changes="; ".join(places)), err=True)
         record.ask_for(options.epochs, fitting["epochs"])
         wishes = checkpoints_for(options, run.folder)
         return report(perform(Task(run, material, fitting, record, wishes, resumed=True), ending), options.as_json)
