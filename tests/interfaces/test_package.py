@@ -16,6 +16,7 @@ def run(code: str) -> str:
 
 def test_the_public_names():
     assert cr.__all__ == [
+        "Checkpoints",
         "Input",
         "Model",
         "Network",
