@@ -149,6 +149,11 @@ def test_a_table_goes_in_as_it_is(options, tmp_path, monkeypatch):
         [sys.executable, "-I", "reader.py", "new.csv", "came.csv"], capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
+    Path("short.csv").write_text("when,answer\n2024-01-01,yes\n", encoding="utf-8")
+    short = subprocess.run(
+        [sys.executable, "-I", "reader.py", "short.csv"], capture_output=True, text=True, check=False
+    )
+    assert short.stderr.startswith("short.csv has no column")
     wanted = list(csv.DictReader(Path("wanted.csv").read_text(encoding="utf-8").splitlines()))
     came = list(csv.reader(Path("came.csv").read_text(encoding="utf-8").splitlines()))
     if options[1] == "size":

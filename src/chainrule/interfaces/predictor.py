@@ -241,7 +241,16 @@ class _Source:
         lines += [f"            return [file[name] for name in {names}]"]
         if self.layout is not None:
             lines += ['    with open(path, newline="", encoding="utf-8-sig") as file:']
-            lines += ["        return encode(list(csv.DictReader(file)))"]
+            lists = [
+                n for n, some in (("NUMBERS", self.layout.numbers), ("CATEGORIES", self.layout.categories)) if some
+            ]
+            lines += ["        rows = csv.DictReader(file)"]
+            lines += [
+                f"        for name, *_ in {' + '.join(lists)}:",
+                "            if name not in (rows.fieldnames or []):",
+            ]
+            lines += ['                raise SystemExit(f"{path} has no column {name}")']
+            lines += ["        return encode(list(rows))"]
         elif self._is_plain():
             lines += ['    if path.endswith(".npy"):', "        return [np.load(path, allow_pickle=False)]"]
             lines += ['    with open(path, newline="", encoding="utf-8-sig") as file:']
