@@ -143,3 +143,9 @@ def test_an_archive_where_one_array_is_wanted(tmp_path):
     files(tmp_path)
     with pytest.raises(DataError, match="several arrays"):
         chainrule.stream((tmp_path / "a.npz", np.zeros(3)))
+
+
+def test_it_says_what_it_is():
+    source = chainrule.stream((np.zeros((5, 3), np.float32), np.arange(5)))
+    assert repr(source) == "<MappedSource data: 5 rows of x float32[3], t int64[]>"
+    assert repr(chainrule.stream(lambda: [np.zeros((5, 3))])).endswith("? rows of x float64[3]>")

@@ -102,6 +102,10 @@ class Source(ABC):
             close()
         return {name: np.concatenate([part[name] for part in parts])[:rows] for name in self.fields}
 
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name} {field.dtype}{list(field.shape)}" for name, field in self.fields.items())
+        return f"<{type(self).__name__} {self.name}: {'?' if self.rows is None else self.rows} rows of {fields}>"
+
     @property
     def row_bytes(self) -> int:
         """Of all fields of a row."""
