@@ -126,10 +126,18 @@ OPTIONS += [b"200 steps", b"10 minutes", b"cosine", b"eta0*0.9**step", b"momentu
 @cache
 def formulas() -> list[bytes]:
     """Small texts, the examples, and every text of tests/golden/bad_texts.txt that is not long."""
-    texts = [*SMALL, *(path.read_text() for path in sorted((ROOT / "examples").glob("*.formula")))]
+    texts = 20 * SMALL + 4 * [path.read_text() for path in sorted((ROOT / "examples").glob("*.formula"))]  # good ones
     golden = (ROOT / "tests" / "golden" / "bad_texts.txt").read_text().split("\n")
     texts += [str(ast.literal_eval(line[4:])) for line in golden if line.startswith(">>> ")]
     return [text.encode("utf-8", "surrogatepass") for text in texts if len(text) < 1500]
+
+
+@cache
+def rules() -> list[bytes]:
+    """Update rules and schedules of the library, as they are written."""
+    from chainrule.library import SCHEDULES, UPDATES
+
+    return [row.formula.encode() for rows in (UPDATES, SCHEDULES) for row in rows.values()]
 
 
 def claims() -> list[bytes]:

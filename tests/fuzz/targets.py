@@ -115,7 +115,10 @@ def rule(data: bytes) -> None:
     from chainrule.training.vocabulary import schedule, update_rule
 
     text = _text(data)
-    update_rule(text) if "<-" in text or "←" in text else schedule(text)
+    if "<-" in text or "←" in text:
+        update_rule(text)
+    else:
+        schedule(text)
 
 
 @cache
@@ -397,7 +400,7 @@ TARGETS = {
     for target in (
         Target("formula", formula_text, seeds.formulas, FORMULA),
         Target("formula_file", formula_file, seeds.formulas, FORMULA),
-        Target("rule", rule, seeds.formulas, FORMULA),
+        Target("rule", rule, seeds.rules, FORMULA),
         Target("derived", derived, seeds.formulas, FORMULA, cases=100_000, quick=150, own=False),
         Target("claim", claim_text, seeds.claims, tuple(w.encode() for w in seeds.CLAIM_WORDS)),
         Target(

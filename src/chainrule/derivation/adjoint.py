@@ -23,7 +23,7 @@ from chainrule.derivation.normalize import normalize
 from chainrule.derivation.pages.page import Page, Paged
 from chainrule.derivation.rules import Step
 from chainrule.derivation.unify import match_up_to_indices
-from chainrule.errors import FormulaError, NotDifferentiable
+from chainrule.errors import FormulaError, NotationError, NotDifferentiable
 from chainrule.formula.expr import (
     MINUS_ONE,
     ONE,
@@ -68,6 +68,8 @@ from chainrule.formula.system import Equation, Fact, System
 from chainrule.formula.text import means_in
 from chainrule.messages import say
 
+MAX_COLLECTED = 1_000  # nodes; a longer derivative is not tidied, which would take longer than to derive it
+MAX_DERIVED = 20_000  # nodes; a formula itself has as many at most
 # An adjoint without a sum that is no larger than this is put into the next one instead of getting a line of its own.
 MAX_INLINED_NODES = 40
 
@@ -233,6 +235,7 @@ class _Backward:
                 terms.append(term)
         steps.insert(0, Step(rules.CHAIN_OVER_USES.name, target, add(*statement)))
         value = add(*terms)
+        self._check_size(name, value)
         is_parameter = self.system.tensors[name].role == "parameter"
         value = self._simplify(value, steps)
         if is_parameter and self.scaled:
@@ -308,7 +311,17 @@ class _Backward:
                 value = new
         return value
 
+    def _check_size(self, name: str, value: Expr) -> None:
+        """Functions within functions have derivatives whose length grows with each level. Raises: NotationError."""
+        if (came := count_nodes(value)) > MAX_DERIVED:
+            own = self._of_the_text(name)
+            message = say("hostile.derivative_too_long", name=own, loss=self.loss, came=came, limit=MAX_DERIVED)
+            raise NotationError(message, self.system.tensors[name].place)
+
     def _collect(self, value: Expr) -> Expr:
+        if count_nodes(value) > MAX_COLLECTED:
+            return value
+
         def change(node: Expr) -> Expr:
             expanded = self._use_facts(self._reuse_forward(expand(node)))
             return signs_tidied(shorter(node, _collect_parts(expanded)))

@@ -603,6 +603,25 @@ def _order(k: object) -> str:
     return repr(k)
 
 
+FEW_INDICES = 4  # 4! = 24 orders; a derived sum may have 8, of 40,320
+MAX_ORDERS = 720
+
+
+def _orders(indices: tuple[str, ...], body: Expr, bound: Mapping[str, int]) -> Iterable[tuple[str, ...]]:
+    """The orders of a sum's indices to try: all of a few; of many only those among indices with the same role.
+
+    An index's role is the body with this index told from the others. Where so many have the same role that there are
+    still more orders, the first ones are tried: of indices that can be exchanged, any order reads the same.
+    """
+    if len(indices) <= FEW_INDICES:
+        return itertools.permutations(indices)
+    others = {**bound, **dict.fromkeys(indices, -2)}
+    roles = {i: repr(_key(body, {**others, i: -1})) for i in indices}
+    groups = [[i for i in indices if roles[i] == role] for role in sorted(set(roles.values()))]
+    found = itertools.product(*(itertools.permutations(group) for group in groups))
+    return (tuple(itertools.chain(*order)) for order in itertools.islice(found, MAX_ORDERS))
+
+
 def _key(expr: Expr, bound: Mapping[str, int]) -> object:
     match expr:
         case Number(value):
@@ -627,11 +646,11 @@ def _key(expr: Expr, bound: Mapping[str, int]) -> object:
                 operator, left, right = {">": "<", ">=": "<="}[operator], right, left
             return ("compare", operator, _key(left, bound), _key(right, bound))
         case Reduction(kind, indices, body):
-            # Σ_ij = Σ_ji: the order that reads smallest stands for all (a few indices at most).
+            # Σ_ij = Σ_ji: the order that reads smallest stands for all.
             return min(
                 (
                     (kind, len(indices), _key(body, {**bound, **{i: len(bound) + n for n, i in enumerate(order)}}))
-                    for order in itertools.permutations(indices)
+                    for order in _orders(indices, body, bound)
                 ),
                 key=_order,
             )

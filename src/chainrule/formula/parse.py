@@ -65,6 +65,7 @@ __all__ = [
 ]
 
 _DATA = ("input", "target", "label", "parameter", "state")
+SHOWN_CYCLE = 12  # names of a circle that a message shows
 DECLARATIONS = ("size", "samples", *_DATA, "loss", "output", "then", "random", "prediction")
 
 
@@ -443,6 +444,7 @@ class _SystemReader:
                     del path[name]
                 elif needed in path:
                     cycle = [*list(path)[list(path).index(needed) :], needed]
+                    cycle = cycle if len(cycle) <= SHOWN_CYCLE else [*cycle[: SHOWN_CYCLE - 2], "…", needed]
                     raise self.source.fail(NotationError, by_name[needed].offset, "cycle", path=" → ".join(cycle))
                 else:
                     path[needed] = iter(sorted(needs[needed], key=lambda n: by_name[n].offset))

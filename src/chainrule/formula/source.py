@@ -40,6 +40,9 @@ BRACKETS_AND_COMMA = {"(", ")", "[", "]", ","}
 SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ"
 CHOICE_WORDS = {"if", "else", "or", "not"}  # Python's; the notation has where() and products of brackets
 CLOSER = {"(": ")", "[": "]", "{": "}"}
+# What no text may hold, comments included: what a terminal obeys, what turns a line around (CVE-2021-42574), and halves
+# of surrogate pairs, which no file can hold.
+HIDDEN = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ class Source:
 
     def statements(self) -> list[Statement]:
         """Lines, joined while a bracket is open."""
+        if hidden := HIDDEN.search(self.typed):
+            raise self.fail(NotationError, hidden.start(), "unknown_character", character=visible(hidden[0]))
         found: list[Statement] = []
         start = 0
         open_brackets: list[int] = []
