@@ -21,30 +21,21 @@ import numpy as np
 
 from chainrule.errors import FormulaError, SettingError, ShapeError
 from chainrule.formula.expr import (
-    ONE,
-    Delta,
     Element,
     Expr,
     Mul,
-    Number,
-    Position,
-    Power,
     Size,
     add,
     base_index,
-    elements,
-    free_indices,
-    mul,
-    substitute,
     walk,
 )
-from chainrule.formula.lookup import Pin, pins, without
 from chainrule.formula.system import Tensor
 from chainrule.messages import say
 from chainrule.program.instructions import ACCUMULATOR, Contract, Instruction, Map, Program, Reduce
 from chainrule.program.interpret import scalar_values
 from chainrule.program.lower import lower_prediction
 from chainrule.training.files import write_bytes
+from chainrule.training.formats.onnx_forms import Forms
 from chainrule.training.formats.onnx_graph import Graph, Value
 from chainrule.training.formats.onnx_values import Values
 
@@ -110,9 +101,8 @@ class _Writer:
         self.kept, self.sizes = network.kept, network.sizes
         self.graph = Graph(network.dtype, taken=set(program.tensors))
         self.values = Values(self.graph, self.sizes, program.samples)
-        self.values.rewritten = self._rewritten
-        self.known: dict[Expr, Value] = {}
-        self.written: dict[str, Instruction] = {}
+        self.forms = Forms(self.graph, self.values, program)
+        self.values.rewritten = self.forms.rewritten
 
     # --- the file
 
@@ -242,7 +232,7 @@ class _Writer:
         slots = tuple(str(s) for s in out.slots)
         value = self.graph.turned(self.graph.real(value), slots)
         self._named(out.tensor, self._full(value, slots) if out.tensor == self.program.output else value)
-        self.written[out.tensor] = instruction
+        self.forms.written[out.tensor] = instruction
 
     def _named(self, tensor: str, value: Value) -> None:
         """Keep the value of a tensor, under the tensor's name where it has just been made."""
@@ -309,11 +299,11 @@ class _Writer:
     def _reduce(self, instruction: Reduce) -> Value:
         self.values.order += [i for i in instruction.indices if i not in self.values.order]
         indices, body = instruction.indices, instruction.body
-        if instruction.kind == "sum" and (found := self._looked_up(body, indices)) is not None:
-            indices, body, self.known = found
+        if instruction.kind == "sum" and (found := self.forms.looked_up(body, indices)) is not None:
+            indices, body, self.forms.known = found
         value = self._einsum(instruction.kind, body, indices)
         value = value or self._reduced(instruction.kind, self.values.real(body), indices)
-        self.known = {}
+        self.forms.known = {}
         return self._finished(instruction, value, instruction.epilogue)
 
     def _einsum(self, kind: str, body: Expr, indices: tuple[str, ...]) -> Value | None:
@@ -362,96 +352,3 @@ class _Writer:
         pieces = [self.values.rows() if n == -1 else self.graph.whole(n) for n in self._lengths(axes)]
         shape = self.graph.node("Concat", *pieces, axis=0)
         return Value(self.graph.node("Expand", name, shape), axes, value.kind)
-
-    # --- what lowering took apart
-
-    def _rewritten(self, expr: Expr) -> Value | None:
-        if expr in self.known:
-            return self.known[expr]
-        return self._softmax(expr) if isinstance(expr, Mul) else None
-
-    def _softmax(self, product: Mul) -> Value | None:
-        """exp(a - max a)/∑ exp(a - max a), where the three were written before, by one operator."""
-        for factor in product.factors:
-            match factor:
-                case Power(Element(total, _), Number(value)) if value == -1:
-                    for powers in product.factors:
-                        if not isinstance(powers, Element):
-                            continue
-                        body = self._normalized(powers, total)
-                        if body is None:
-                            continue
-                        inside, index = self.values.real(body[0]), body[1]
-                        if index not in inside.axes:
-                            return None
-                        name = self.graph.node("Softmax", inside.name, axis=inside.axes.index(index))
-                        rest = mul(*(f for f in product.factors if f is not factor and f is not powers))
-                        softmax = Value(name, inside.axes)
-                        return softmax if rest == ONE else self.values.join("Mul", softmax, self.values.real(rest))
-        return None
-
-    def _normalized(self, powers: Element, total: str) -> tuple[Expr, str] | None:
-        """(a, k) where `powers` is exp(a[k] - max a) and `total` its sum along k."""
-        summed, raised = self.written.get(total), self.written.get(powers.tensor)
-        if not isinstance(summed, Reduce) or not isinstance(raised, Map) or len(summed.indices) != 1:
-            return None
-        if summed.kind != "sum" or summed.epilogue != Element(ACCUMULATOR, summed.out.slots):
-            return None
-        bound = summed.indices[0]
-        if not isinstance(summed.body, Element) or summed.body.tensor != powers.tensor or powers != raised.out:
-            return None
-        index = next((str(own) for own, s in zip(powers.slots, summed.body.slots, strict=True) if s == bound), None)
-        shifted = raised.value
-        if index is None or getattr(shifted, "function", None) != "exp":
-            return None
-        for term in getattr(shifted.arguments[0], "terms", ()):  # type: ignore[attr-defined]
-            match term:
-                case Mul((Number(sign), Element(top, _))) if sign == -1 and top in self.written:
-                    largest = self.written[top]
-                    body = add(*(t for t in shifted.arguments[0].terms if t is not term))  # type: ignore[attr-defined]
-                    if self._is_largest(largest, body, index):
-                        return body, index
-        return None
-
-    def _is_largest(self, instruction: Instruction, body: Expr, index: str) -> bool:
-        return (
-            isinstance(instruction, Reduce)
-            and instruction.kind == "max"
-            and len(instruction.indices) == 1
-            and instruction.epilogue == Element(ACCUMULATOR, instruction.out.slots)
-            and substitute(body, {index: instruction.indices[0]}) == instruction.body
-        )
-
-    def _looked_up(
-        self, body: Expr, indices: tuple[str, ...]
-    ) -> tuple[tuple[str, ...], Expr, dict[Expr, Value]] | None:
-        """A sum over what class numbers pin down: rows read by Gather. None where it has to be summed."""
-        used = [p for p in pins(body, self.program.tensors) if p.index in indices]
-        if not used:
-            return None
-        rest = without(body, used)
-        known: dict[Expr, Value] = {}
-        for pin in used:
-            if not self._gather(pin, rest, known):
-                return None
-        left = tuple(i for i in indices if i not in {p.index for p in used})
-        return left, rest, known
-
-    def _gather(self, pin: Pin, body: Expr, known: dict[Expr, Value]) -> bool:
-        numbers = self.values.element(pin.number.tensor, pin.number.slots)
-        if numbers.kind != "int":
-            return False
-        for node in walk(body):
-            if isinstance(node, Delta) and pin.index in free_indices(node):
-                return False
-        for element in elements(body):
-            if pin.index not in element.slots:
-                continue
-            table = known.get(element) or self.values.element(element.tensor, element.slots)
-            if table.axes.count(pin.index) != 1 or set(numbers.axes) & set(table.axes):
-                return False
-            place = table.axes.index(pin.index)
-            name = self.graph.node("Gather", table.name, numbers.name, axis=place)
-            known[element] = Value(name, (*table.axes[:place], *numbers.axes, *table.axes[place + 1 :]), table.kind)
-        known[Position(pin.index)] = numbers
-        return True
