@@ -475,3 +475,16 @@ def test_arrays_that_are_larger_than_the_memory_are_read_in_parts(tmp_path):
     history = other.fit(np.load(tmp_path / "x.npy", mmap_mode="r"), t, memory="1.5MB", **options)
     same(other, one)
     assert history.history["loss"] == pytest.approx(want.history["loss"])
+
+
+def test_rows_that_lie_by_class_are_no_constant_target(tmp_path):
+    t = np.repeat([0.0, 1.0], 3000)
+    x = (t + rng.normal(size=6000)).astype(np.float32)[:, None]
+
+    class Sorted:  # whose first rows are all of one class
+        def __iter__(self):
+            for start in range(0, 6000, 500):
+                yield x[start : start + 500], t[start : start + 500]
+
+    net = cr.formula("input x[i]\ntarget t\nparameter w[i], b = zeros\ny = sum[i](w[i]*x[i]) + b\nE = (y - t)**2")
+    net.fit(Sorted(), epochs=1, learning_rate=0.01, verbose=0)  # warnings are errors here

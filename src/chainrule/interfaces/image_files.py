@@ -357,11 +357,8 @@ class NamedImages(Source):
         return {self.images: block["images"], **dict.fromkeys(self.labels, block["labels"])}
 
     def head(self, rows: int) -> Block:
-        """Some rows from everywhere: the first ones are all of one class."""
-        files = self.source.files
-        count = len(files.paths)
-        some = sorted({count * k // rows for k in range(rows)}) if rows < count else range(count)
-        return self._named(ImageSource(files.part(some), self.source.look).everything())
+        """See Source."""
+        return self._named(self.source.head(rows))
 
     def fingerprint(self) -> str:
         """See Source."""

@@ -86,13 +86,13 @@ def check_targets(system: System, arrays: Mapping[str, Array]) -> None:
         raise DataError(say("advice.zero_to_one", name=name, target=target.name, came=came, row=int(wrong[0])))
 
 
-def advise(network: Network, arrays: Mapping[str, Array], program: Program) -> list[str]:
+def advise(network: Network, arrays: Mapping[str, Array], program: Program, *, whole: bool = True) -> list[str]:
     """What stands in the way of a training that is about to start: one line each."""
     system = network.system
     rows = len(next(iter(arrays.values()))) if arrays else 0
     if rows == 0 or not program.gradients:  # rules without a gradient, such as the perceptron's, mind no scale
         return []
-    lines = [*_constant(system, arrays, rows), *_outputs(network, arrays)]
+    lines = [*(_constant(system, arrays, rows) if whole else ()), *_outputs(network, arrays)]
     unscaled = _unscaled(network, arrays, rows)
     return lines if unscaled is None else [*lines, unscaled]
 
@@ -116,14 +116,17 @@ class Advisor:
     """Looks at one training, before it and after the first epoch of a network; each line is a ChainruleWarning.
 
     `compared` says whether the loss that is looked at can be compared: no sample weights, and an epoch has updates.
+    `whole` is False where these are only the first rows, whose targets may be all of one kind.
     """
 
-    def __init__(self, network: Network, arrays: Mapping[str, Array], program: Program, *, compared: bool):
+    def __init__(
+        self, network: Network, arrays: Mapping[str, Array], program: Program, *, compared: bool, whole: bool = True
+    ):
         self.network, self.arrays = network, arrays
         # Moving averages are far behind at first.
-        self.compared = compared and not network.system.has_phases
+        self.compared = compared and whole and not network.system.has_phases
         self.before: Look | None = None
-        lines = advise(network, arrays, program)
+        lines = advise(network, arrays, program, whole=whole)
         if program.gradients and network.epochs == 0:
             self.before = look(network, arrays)
             lines += [] if self.before is None else no_probabilities(network, arrays, self.before)

@@ -167,7 +167,8 @@ class Training:
         if plan.advice and self.resumed is None:
             updated = self.steps is None or as_optimizer(plan.optimizer).accumulate <= self.steps
             compared = updated and data.weights is None
-            self.advisor = Advisor(network, data.arrays, self.program, compared=compared)
+            whole = isinstance(data, Data)
+            self.advisor = Advisor(network, data.arrays, self.program, compared=compared, whole=whole)
 
     def _first_position(self) -> Position:
         first, network = self.plan.initial_epoch, self.network

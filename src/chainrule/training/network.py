@@ -519,11 +519,11 @@ class Network:
         Data are arrays, paths of files (.npy, .npz, .csv, .parquet, IDX), or tables and columns of pandas, polars and
         Arrow, by position or by name: `fit(x, t)`, `fit(table)`, `fit("train.csv")` (docs/data.md).
 
-        Data may be a Source, which is read while it trains (chainrule.stream), or any iterable of batches. `memory`, such
-        as "512MB", is what rows that are read ahead may take; arrays that are larger, mapped ones say, are read in parts
-        then. `checkpoints` is a folder, or a Checkpoints that says how often; with `resume`, a folder (True: that of
-        `checkpoints`, where it has one), a training goes on from its newest checkpoint, and ends with the very weights
-        that it would have had without the interruption.
+        Data may be a Source, which is read while it trains (chainrule.stream), or any iterable of batches. `memory`,
+        such as "512MB", is what rows that are read ahead may take; arrays that are larger, mapped ones say, are read in
+        parts then. `checkpoints` is a folder, or a Checkpoints that says how often; with `resume`, a folder (True: that
+        of `checkpoints`, where it has one), a training goes on from its newest checkpoint, and ends with the very
+        weights that it would have had without the interruption.
 
         Raises: DataError, SettingError, FormulaError; Diverged where the loss leaves the finite numbers, with the last
         good weights kept; KeyboardInterrupt is caught: training ends after the step, the weights are kept.

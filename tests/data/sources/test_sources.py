@@ -11,6 +11,8 @@ import pytest
 
 from chainrule.data.batches import epoch_order
 from chainrule.data.sources import Order, as_source, stream
+from chainrule.data.sources.arrays import MappedSource
+from chainrule.data.sources.images import ImageSource
 from tests.data.sources.made import KINDS, ROWS, make, numbers
 
 EXACT = ("npy", "npz", "npz packed", "arrays", "column")
@@ -68,11 +70,13 @@ def test_the_images_too_are_permuted_exactly(tmp_path):
     assert numbers(source, Order(11, 4)) == [as_they_lie[k] for k in epoch_order(ROWS, 11, 4)]
 
 
-def test_the_head_is_the_first_rows(source):
+def test_the_head_is_some_rows_in_their_order(source):
     head = source.head(33)
-    first = {name: np.concatenate([b[name] for b in source.blocks(None)])[:33] for name in source.fields}
+    whole = {name: np.concatenate([b[name] for b in source.blocks(None)]) for name in source.fields}
+    everywhere = isinstance(source, MappedSource | ImageSource)
+    places = np.arange(33) * ROWS // 33 if everywhere else np.arange(33)
     for name in source.fields:
-        np.testing.assert_array_equal(head[name], first[name])
+        np.testing.assert_array_equal(head[name], whole[name][places])
     assert len(next(iter(source.head(10**9).values()))) == ROWS
 
 

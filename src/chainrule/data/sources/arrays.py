@@ -15,7 +15,7 @@ from chainrule.data.memory import DEFAULT_MEMORY
 from chainrule.data.sources.checked import check_finite, converted, native
 from chainrule.data.sources.fingerprint import Digest
 from chainrule.data.sources.grouped import WINDOW_BYTES, GroupedSource
-from chainrule.data.sources.order import MAX_ROWS, PLACE_BYTES, exact
+from chainrule.data.sources.order import MAX_ROWS, PLACE_BYTES, exact, spread
 from chainrule.data.sources.source import Block, Field, Order, Source
 from chainrule.data.sources.unchanged import Unchanged
 from chainrule.errors import DataError, SettingError
@@ -167,6 +167,10 @@ class MappedSource(Source):
         arrays = {n: a for n, a in self._rows.arrays.items() if isinstance(a, np.ndarray)}
         fit = all(str(a.dtype) in IN_PLACE and a.flags.c_contiguous and a.flags.aligned for a in arrays.values())
         return arrays if fit and len(arrays) == len(self.fields) else None
+
+    def head(self, rows: int) -> Block:
+        """See Source."""
+        return self._rows.take(spread(self._rows.count, rows))
 
     def places(self, order: Order | None, skip: int, step: int) -> Iterator[Array]:
         """See Source."""

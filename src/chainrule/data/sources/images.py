@@ -13,7 +13,7 @@ import numpy as np
 from chainrule.data.memory import DEFAULT_MEMORY
 from chainrule.data.readers import FORMATS, MAX_PIXELS, SUFFIXES
 from chainrule.data.sources.fingerprint import Digest
-from chainrule.data.sources.order import exact
+from chainrule.data.sources.order import exact, spread
 from chainrule.data.sources.source import Block, Field, Order, Source
 from chainrule.errors import DataError, FileError
 from chainrule.messages import say
@@ -110,6 +110,10 @@ class ImageSource(Source):
         places = np.arange(rows) if order is None else exact(rows, order)
         for start in range(skip, rows, self.step):
             yield self._read(places[start : start + self.step].tolist())
+
+    def head(self, rows: int) -> Block:
+        """See Source."""
+        return self._read(spread(self.rows or 0, rows).tolist())
 
     def everything(self) -> Block:
         """All rows as they lie there, for who has the memory. Raises: FileError, DataError."""

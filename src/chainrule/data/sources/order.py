@@ -43,3 +43,12 @@ def _generator(order: Order, number: int) -> np.random.Generator:
 
 
 __all__ = ["MAX_ROWS", "PLACE_BYTES", "drawn", "epoch_order", "exact"]
+
+
+def spread(rows: int, count: int) -> NDArray[np.int64]:
+    """At most `count` of the rows, from everywhere, in their order: the first ones are often of one kind.
+
+    >>> spread(10, 4).tolist(), spread(3, 4).tolist()
+    ([0, 2, 5, 7], [0, 1, 2])
+    """
+    return np.arange(rows) if rows <= count else np.arange(count) * rows // count

@@ -88,7 +88,10 @@ class Source(ABC):
         raise NotImplementedError
 
     def head(self, rows: int) -> Block:
-        """The first rows as they lie there, at most so many: what shapes, kinds of targets and zeros are seen from."""
+        """Some rows, at most so many: what shapes, kinds of targets and zeros are seen from.
+
+        They are from everywhere, in their order, where any row is as cheap as the first; else the first ones.
+        """
         parts: list[Block] = []
         found = 0
         blocks = self.blocks(None)
