@@ -19,7 +19,7 @@ from chainrule.data.columns import Layout
 from chainrule.data.memory import DEFAULT_MEMORY
 from chainrule.data.sources import Source
 from chainrule.data.tables import Table, read_table
-from chainrule.errors import DataError, SettingError
+from chainrule.errors import DataError, ModelFileError, SettingError
 from chainrule.interfaces.tabular import inputs_of, targets_from
 from chainrule.messages import say
 from chainrule.training.files import written
@@ -172,6 +172,8 @@ def _records(layout: Layout, outputs: Array, rows: Sequence[int], first: int = 0
     if layout.target.task == "classification":
         outputs = outputs.reshape(-1, 1) if outputs.ndim < 2 else outputs
         outputs = np.hstack([1 - outputs, outputs]) if outputs.shape[1] == 1 else outputs
+        if outputs.ndim != 2 or outputs.shape[1] != len(words):
+            raise ModelFileError(say("hostile.classes", came=len(words), wanted=outputs.shape[-1]))
         shares = bool((outputs >= 0).all()) and bool(np.isclose(outputs.sum(axis=1), 1, atol=1e-3).all())
         one, all_ = ("probability", "probabilities") if shares else ("value", "values")
     for row in rows:
