@@ -7,6 +7,9 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from chainrule.interfaces.cli import command_tree, main
@@ -38,6 +41,9 @@ def test_every_command_of_the_page_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CHAINRULE_LANG", "en")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
+    trips = np.random.default_rng(0).random((500, 3))
+    table = pyarrow.table({"km": trips[:, 0], "hour": trips[:, 1], "fare": trips.sum(axis=1)})
+    pyarrow.parquet.write_table(table, "trips.parquet")
     assert len(COMMANDS) >= 30
     for command in COMMANDS:
         if "bench" in command:  # five seconds: test_bench.py has it

@@ -80,7 +80,7 @@ class Kept:
         return mapped(self.mapped(), name=name, memory=memory)
 
     def _map(self) -> dict[str, Array]:
-        found = {}
+        found: dict[str, Array] = {}
         for name, file in self._files.items():
             try:
                 file.flush()
@@ -88,7 +88,7 @@ class Kept:
                 raise _cannot_keep(self.path, error) from None
             shape, dtype = self._kinds[name]
             # The map keeps the file open.
-            found[name] = np.memmap(file, dtype, "r", shape=(self.rows, *shape))  # type: ignore[call-overload]
+            found[name] = np.memmap(file, dtype, "r", shape=(self.rows, *shape))
             file.close()
         return found
 
