@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -33,9 +34,22 @@ def call(capsys, *arguments: object) -> tuple[int, str, str]:
     return code, captured.out, captured.err
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A run that came to its end."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        Path("rows.csv").write_text(ROWS)
+        assert main(["train", "rows.csv", *QUICK, "--out", "run"]) == 0
+    return folder / "run"
+
+
 @pytest.fixture
-def run(capsys) -> Path:
-    assert call(capsys, "train", "rows.csv", *QUICK, "--out", "run")[0] == 0
+def run(trained) -> Path:
+    """The same, as if it had been made here."""
+    shutil.copytree(trained, "run")
+    change(Path("run"), working_folder=os.getcwd())
     return Path("run")
 
 

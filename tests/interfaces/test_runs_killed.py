@@ -15,7 +15,7 @@ from tests.killed import arrays, history, start, steps_kept, wait_for
 PENGUINS = Path(__file__).parents[2] / "examples" / "penguins.csv"
 # All that keeps a state from step to step or epoch to epoch.
 DIGITS = (
-    "mnist", "--rows", "600", "--validation", "0.2", "--batch-size", "8", "--hidden", "8", "--epochs", "12",
+    "mnist", "--rows", "600", "--validation", "0.2", "--batch-size", "8", "--hidden", "8", "--epochs", "8",
     "--dropout", "0.2", "--schedule", "cosine", "--learning-rate", "0.01", "--clip-norm", "1", "--ema", "0.9",
     "--early-stopping", "50", "--optimizer", "adam", "--seed", "3",
 )  # fmt: skip
@@ -52,7 +52,7 @@ def same(run: Path | str, whole: Path) -> bool:
 
 def test_a_killed_training_goes_on_to_the_same_bits(whole):
     with start("train", *DIGITS, *OFTEN, "--out", "run") as running:
-        wait_for(running, lambda: steps_kept("run") >= 300)
+        wait_for(running, lambda: steps_kept("run") >= 200)
         running.kill()
     assert running.returncode == -signal.SIGKILL
     assert note("run")["finished"] is False
@@ -60,7 +60,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(whole):
     assert train("--resume", "run") == 0
     assert same("run", whole)
     assert note("run")["finished"] is True
-    assert [row["epoch"] for row in history("run")] == [str(n + 1) for n in range(12)]
+    assert [row["epoch"] for row in history("run")] == [str(n + 1) for n in range(8)]
     assert Path("run/curves.png").stat().st_size > 1000
     assert main(["reproduce", "run"]) == 0
 
@@ -71,7 +71,7 @@ def test_a_training_that_is_ended_again_and_again(whole):
         wait_for(running, Path("run/run.json").exists)
         running.kill()
     assert steps_kept("run") == -1
-    for steps, number, code in ((50, signal.SIGTERM, 143), (200, signal.SIGHUP, 129), (400, signal.SIGINT, 130)):
+    for steps, number, code in ((50, signal.SIGTERM, 143), (150, signal.SIGHUP, 129), (300, signal.SIGINT, 130)):
         with start("train", "--resume", "run", *OFTEN, "--threads", "1") as running:
             wait_for(running, lambda steps=steps: steps_kept("run") >= steps)
             running.send_signal(number)
@@ -88,7 +88,7 @@ def test_a_training_that_is_ended_again_and_again(whole):
 def test_a_table_with_early_stopping():
     assert train(*TABLE, *RARELY, "--out", "whole") == 0
     with start("train", *TABLE, *OFTEN, "--out", "run") as running:
-        wait_for(running, lambda: steps_kept("run") >= 150)
+        wait_for(running, lambda: steps_kept("run") >= 60)
         running.kill()
     assert train("--resume", "run") == 0
     assert same("run", Path("whole"))
