@@ -7,6 +7,10 @@ keras/         models and layers by Keras's names: a graph of layers becomes one
 datasets.py    data sets by name, and their arrays for what a network declares
 train.py       `chainrule train`
 runs.py        the folder that a training leaves
+records.py     its run.json: what made the run
+resume.py      `chainrule train --resume`
+reproduce.py   `chainrule reproduce`
+signals.py     SIGTERM and SIGHUP while a command runs
 predict.py     `chainrule predict` and `chainrule evaluate`
 show.py        `chainrule show` and `chainrule derive`
 kernel.py      `chainrule show --as kernel`
