@@ -116,7 +116,7 @@ class ParquetSource(GroupedSource):
             raise FileError(
                 say("sources.damaged_group", path=path, group=group.number + 1, reason=_short(error))
             ) from None
-        if table.num_rows != group.rows or any(name not in table.column_names for name in names):
+        if table.num_rows != group.rows or not set(names) <= set(table.column_names):
             raise FileError(
                 say("sources.damaged_group", path=path, group=group.number + 1, reason=f"{table.num_rows} rows")
             )
