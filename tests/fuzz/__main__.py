@@ -127,6 +127,7 @@ def work(name: str, cases: int, options: argparse.Namespace) -> int:
     if options.engine == "mutator":
         for number in range(options.worker, cases):
             once(case(seeds, target.tokens, number, options.seed))
+        guard.close()  # a tick while Python ends would end it with SIGPROF
         return FINISHED
     _guided(once, seeds, target.tokens, folder, cases - options.worker, options.seed + options.worker)
     return FINISHED
