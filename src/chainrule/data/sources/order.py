@@ -42,7 +42,7 @@ def _generator(order: Order, number: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
-__all__ = ["MAX_ROWS", "PLACE_BYTES", "drawn", "epoch_order", "exact"]
+__all__ = ["MAX_ROWS", "PLACE_BYTES", "drawn", "epoch_order", "exact", "spread"]
 
 
 def spread(rows: int, count: int) -> NDArray[np.int64]:
