@@ -275,6 +275,14 @@ def test_words_beyond_the_limit_are_another(tmp_path, monkeypatch):
     assert {f"w{k:03}" for k in range(15)} <= known < set(words.tolist())
 
 
+def test_a_class_that_occurs_once_is_named_with_its_row(tmp_path):
+    kind = np.where(np.arange(2000) % 2, "a", "b").astype(object)
+    kind[1777] = "once"
+    path = as_parquet(pd.DataFrame({"x": np.arange(2000.0) ** 2, "kind": kind}), tmp_path / "t.parquet")
+    seen = survey_target(opened(path), Wishes())
+    assert (seen.target.words, seen.counts, seen.lone) == (("a", "b", "once"), (999, 1000, 1), (("once", 1778),))
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -358,5 +366,5 @@ def test_a_full_disk_is_one_line_that_says_where(monkeypatch, tmp_path):
 
 
 def test_too_little_room_is_said_before_anything_is_written():
-    with pytest.raises(FileError, match="written once as 1e.06 GB of numbers"):
+    with pytest.raises(FileError, match=r"written once as 1e\+06 GB of numbers"):
         kept.check_room("t.parquet", 10**15)

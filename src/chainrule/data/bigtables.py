@@ -26,7 +26,7 @@ Array = np.ndarray[Any, Any]
 # A table of 1,048,576 rows and 66 columns trains in memory with 2.0 GB, 29 bytes a cell: Arrow's value, float64 twice,
 # the matrix of float64, the one of float32, and each part's copy of it.
 CELL_BYTES = 32
-PIECE_BYTES = 4 * 2**20  # of a piece's cells as float64: what is made of them is ten times as large
+PIECE_BYTES = 8 * 2**20  # of a piece's cells as float64: what is made of them is ten times as large
 PIECE_ROWS = 65_536
 # A column that is read holds a page, its dictionary and their values: 3.0 MB each were measured with 66 columns.
 COLUMN_BYTES = 3 * 2**20

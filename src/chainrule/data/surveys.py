@@ -31,6 +31,7 @@ from chainrule.data.finding import (
     target_of_classes,
     task_of_numbers,
 )
+from chainrule.data.splits import LEAST_ROWS
 from chainrule.data.tables import Array, Column, Table
 from chainrule.errors import DataError
 from chainrule.messages import say
@@ -189,11 +190,15 @@ def _check_finite(table: Table, column: Column) -> None:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the target's column came to: the target, how many rows have one, and of classes how many each."""
+    """What the target's column came to: the target, how many rows have one, and of classes how many each.
+
+    `lone` are the classes that occur once, each with its row, from 1.
+    """
 
     target: Target
     known: int
     counts: tuple[int, ...] = ()
+    lone: tuple[tuple[str, int], ...] = ()
 
 
 def survey_target(big: BigTable, wishes: Wishes) -> Seen:
@@ -202,7 +207,7 @@ def survey_target(big: BigTable, wishes: Wishes) -> Seen:
     name = target_column(head, wishes).name
     survey = Survey(name, None)
     moments, different = Moments(), Different()
-    words = Words()
+    words, firsts = Words(), dict[str, int]()
     for table in big.tables([name]):
         column = table.columns[0]
         _check_finite(table, column)
@@ -213,6 +218,8 @@ def survey_target(big: BigTable, wishes: Wishes) -> Seen:
             different.add(column.numbers.values)
         if not words.full and (not column.is_numeric or not different.many):
             words.add(column, column.codes)
+            for word in words.counts.keys() - firsts.keys():
+                firsts[word] = table.first + int(np.argmax(column.codes == column.words.index(word))) + 1
     if not survey.known:
         raise DataError(say("tables.target_empty", path=big.path, name=name))
     task = wishes.task or _task(survey, different, big.rows)
@@ -224,7 +231,9 @@ def survey_target(big: BigTable, wishes: Wishes) -> Seen:
                 say("tables.too_many_classes", path=big.path, name=name, came=f"> {MAX_WORDS}", known=known)
             )
         target = target_of_classes(head, name, list(words.counts), big.rows)
-        return Seen(target, survey.known, tuple(words.counts[word] for word in target.words))
+        counts = tuple(words.counts[word] for word in target.words)
+        lone = [(w, firsts[w]) for w, n in zip(target.words, counts, strict=True) if n == 1 and big.rows >= LEAST_ROWS]
+        return Seen(target, survey.known, counts, tuple(lone))
     if "number" in survey.first_wrong:
         row, came = survey.first_wrong["number"]
         raise DataError(say("tables.target_no_number", path=big.path, row=row, name=name, came=came))

@@ -48,7 +48,7 @@ def big_for(options: TrainOptions, path: Path) -> BigTable | None:
 
 def material_of_big(options: TrainOptions, big: BigTable, wishes: Wishes) -> Material:
     """What is trained on. Raises: SettingError, DataError, FileError, FormulaError."""
-    from chainrule.interfaces.material import Material, file_rows, shares_of, table_defaults, table_network
+    from chainrule.interfaces.material import SHOWN_LONE, Material, file_rows, shares_of, table_defaults, table_network
 
     memory = given_memory(options.memory)
     big.check_memory(memory)
@@ -56,6 +56,8 @@ def material_of_big(options: TrainOptions, big: BigTable, wishes: Wishes) -> Mat
     told = [] if options.target is not None else [say("tables.target_chosen", name=seen.target.column)]
     if options.rows is None and seen.known < big.rows:
         told.append(say("tables.rows_without_target", count=big.rows - seen.known, name=seen.target.column))
+    for word, row in seen.lone[:SHOWN_LONE]:
+        told.append(say("given.lone_class", name=seen.target.column, came=repr(word), row=row))
     count = given_rows(options, seen.known)
     shares, held_out = shares_of(options, count)
     drawing = Drawing(seen, shares, options.seed, None if options.rows is None else count)
