@@ -488,3 +488,14 @@ def test_rows_that_lie_by_class_are_no_constant_target(tmp_path):
 
     net = cr.formula("input x[i]\ntarget t\nparameter w[i], b = zeros\ny = sum[i](w[i]*x[i]) + b\nE = (y - t)**2")
     net.fit(Sorted(), epochs=1, learning_rate=0.01, verbose=0)  # warnings are errors here
+
+
+@pytest.mark.parametrize("shuffle", ["rows", "blocks"])
+def test_a_wrong_label_is_told_with_its_row_in_the_file(tmp_path, shuffle):
+    text = "input x[i]\nlabel y in k\nsize k = 3\nparameter W[i, k] = zeros\np[k] = softmax[k](sum[i](x[i]*W[i, k]))\n"
+    text += "E = -sum[k]([k == y]*log(p[k]))"
+    x = rng.normal(size=(9000, 40)).astype(np.float32)
+    y = rng.integers(0, 3, 9000).astype(np.int32)  # not as the steps read it, so that blocks are copied
+    y[7321] = 9
+    with pytest.raises(cr.errors.DataError, match="7321"):
+        cr.formula(text).fit(cr.stream({"x": x, "y": y}, memory="200MB", shuffle=shuffle), **OPTIONS)

@@ -34,6 +34,7 @@ PIECE_SHARE = 16  # of the budget at most, where that is less
 WEIGHTS_SHARE = 4  # times the weights' size: they are copied before each piece, to go back to where the loss is lost
 PLACES = 2**16  # rows of a piece whose arrays are gathered from in place: its order takes 512 KiB
 HEAD_ROWS, HEAD_SHARE = 4096, 16  # what kinds of targets and zeros are seen from; of the budget
+FOUND_SHARE = 4  # of the budget: the columns in which a wrong row is looked for
 
 
 @dataclass(frozen=True)
@@ -122,14 +123,32 @@ class Stream:
         return dict(zip(block, wanted, strict=False))
 
     def _bound(self, block: Block) -> Data:
-        named = {name: block[field] for field, name in self.names.items()}
-        if self.plain:
-            arrays = {n: named.pop(n) for n in self.plain}
-            others = tuple(r for r in self.roles if r != "input")
-            arrays |= self.network.bind((named,), {}, others) if others else {}
-        else:
-            arrays = self.network.bind((named,), {}, self.roles)
+        """A block by the formulas' names, checked. Raises: DataError, with the row as it is counted from the start."""
+        try:
+            arrays = {n: block[f] for f, n in self.names.items() if n in self.plain} | self._checked(block)
+        except DataError:
+            self._find_row()
+            raise
         return Data(arrays, self._weights(arrays))
+
+    def _checked(self, block: Block) -> dict[str, Array]:
+        """What does not go as it comes, looked at by `bind`. Raises: DataError, with the row of the block."""
+        named = {name: block[field] for field, name in self.names.items() if name not in self.plain}
+        roles = tuple(r for r in self.roles if r != "input") if self.plain else self.roles
+        return self.network.bind((named,), {}, roles) if roles else {}
+
+    def _find_row(self) -> None:
+        """The same look at all rows as they lie there, where these columns fit into the budget. Raises: DataError."""
+        fields, held = [f for f, n in self.names.items() if n not in self.plain], 0
+        if self.source.cannot_replay() is not None:
+            return
+        parts: list[Block] = []
+        for block in self.source.blocks(None):
+            parts.append({f: block[f] for f in fields})
+            held += sum(a.nbytes for a in parts[-1].values())
+            if held > self.source.memory // FOUND_SHARE:
+                return
+        self._checked({f: np.concatenate([p[f] for p in parts]) for f in fields})
 
     def _weights(self, arrays: Mapping[str, Array]) -> Array | None:
         return class_weights(self.network.system, arrays, self.class_weight) if self.class_weight else None
