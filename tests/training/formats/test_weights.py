@@ -210,6 +210,99 @@ def test_what_is_not_finite_is_refused(tmp_path):
 # --- files that mean no good
 
 
+def of_tensors(path: Path, **tensors: tuple[str, np.ndarray]) -> Path:
+    """A safetensors file of the dtypes that are said: those that NumPy has no arrays of, too."""
+    header, data = {}, b""
+    for name, (dtype, array) in tensors.items():
+        content = array.tobytes()
+        header[name] = {
+            "dtype": dtype,
+            "shape": list(array.shape),
+            "data_offsets": [len(data), len(data) + len(content)],
+        }
+        data += content
+    return header_file(path, header, data)
+
+
+def test_bfloat16_is_widened(tmp_path):
+    wanted = np.array([1.5, -2.0, 2.0**-130, 3.0e38], np.float32)
+    halves = (wanted.view(np.uint32) >> 16).astype("<u2")
+    path = of_tensors(tmp_path / "w.safetensors", a=("F32", np.ones(3, np.float32)), w=("BF16", halves))
+    net = formula("input x[i]\nparameter w[i], a[j] = zeros\ny[j] = a[j]*sum[i](x[i]*w[i])")
+    import_weights(net, path)
+    np.testing.assert_array_equal(net.parameters["w"], (halves.astype(np.uint32) << 16).view(np.float32))
+
+
+def test_bfloat16_of_keras(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    halves = (np.array([[1.5], [-2.0]], np.float32).view(np.uint32) >> 16).astype("<u2").view("V2")
+    net = formula("input x[i]\nparameter W[i, j] = zeros\ny[j] = sum[i](x[i]*W[i, j])")
+    for said in ("bfloat16", None):
+        path = tmp_path / f"{said}.weights.h5"
+        with h5py.File(path, "w") as file:
+            written = file.create_dataset("layers/dense/vars/0", data=halves)
+            if said:
+                written.attrs["dtype"] = said
+        if said:
+            import_weights(net, path)
+            np.testing.assert_array_equal(net.parameters["W"], [[1.5], [-2.0]])
+        else:
+            with pytest.raises(FileError, match="bfloat16"):
+                import_weights(net, path)
+
+
+def test_types_that_are_not_read_are_named(tmp_path):
+    path = of_tensors(tmp_path / "w.safetensors", w=("F8_E4M3", np.zeros(4, np.uint8)))
+    with pytest.raises(FileError, match=r"w is of type F8_E4M3, which is not read"):
+        read_weight_file(path)
+
+
+def test_what_has_no_place_is_named(tmp_path):
+    arrays = {"0.weight": np.ones((2, 3)), "0.bias": np.zeros(2), "ema.decay": np.float32(0.9)}
+    save_file({n: np.asarray(a, np.float32) for n, a in arrays.items()}, tmp_path / "w.safetensors")
+    net = formula("input x[i]\nparameter W[i, j], b[j] = zeros\ny[j] = sum[i](x[i]*W[i, j]) + b[j]")
+    with pytest.raises(SettingError, match=r"no place for ema\.decay.*--map ema\.decay="):
+        import_weights(net, tmp_path / "w.safetensors")
+    import_weights(net, tmp_path / "w.safetensors", names={"ema.decay": ""})
+    save_file({}, tmp_path / "empty.safetensors")
+    with pytest.raises(FileError, match="holds no weights"):
+        import_weights(net, tmp_path / "empty.safetensors")
+
+
+def test_numbers_too_large_for_the_network(tmp_path, recwarn):
+    save_file({"w": np.array([1.0, 1e300])}, tmp_path / "w.safetensors")
+    text = "input x[i]\nparameter w[i] = zeros\ny = sum[i](x[i]*w[i])"
+    with pytest.raises(DataError, match="too large for float32"):
+        import_weights(formula(text), tmp_path / "w.safetensors")
+    import_weights(formula(text, dtype="float64"), tmp_path / "w.safetensors")
+    assert not recwarn.list
+
+
+JOINED = """
+input a[i], b[m]
+parameter V[i, j], W[j, k], U[m, k] = normal
+parameter c[j], d[k] = zeros
+h[j] = relu(sum[i](a[i]*V[i, j]) + c[j])
+y[k] = sum[j](h[j]*W[j, k]) + sum[m](b[m]*U[m, k]) + d[k]
+"""
+
+
+@pytest.mark.parametrize("wide", [7, 5, 4])
+def test_a_linear_on_a_concatenation_with_open_sizes(wide, tmp_path):
+    rng = np.random.default_rng(0)
+    shapes = {"fc1.weight": (5, 4), "fc1.bias": (5,), "fc2.weight": (3, wide), "fc2.bias": (3,)}
+    arrays = {n: rng.normal(size=s).astype(np.float32) for n, s in shapes.items()}
+    save_file(arrays, tmp_path / "w.safetensors")
+    net = formula(JOINED)
+    if wide <= 5:  # nothing is left for U
+        with pytest.raises(SettingError, match="not sure"):
+            import_weights(net, tmp_path / "w.safetensors")
+        return
+    import_weights(net, tmp_path / "w.safetensors")
+    np.testing.assert_array_equal(net.parameters["W"], arrays["fc2.weight"][:, :5].T)
+    np.testing.assert_array_equal(net.parameters["U"], arrays["fc2.weight"][:, 5:].T)
+
+
 @pytest.mark.parametrize("name", ["model.pt", "model.pth", "pytorch_model.bin", "model"])
 def test_pickles_are_refused(name, tmp_path):
     (tmp_path / name).write_bytes(b"PK\x03\x04 and more" if name != "model" else b"\x80\x02}q\x00.")

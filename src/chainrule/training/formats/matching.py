@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.errors import DataError, SettingError
+from chainrule.errors import DataError, FileError, SettingError
 from chainrule.formula.system import Tensor
 from chainrule.messages import say
+from chainrule.training.container import plain
 from chainrule.training.formats.modules import ROLES, Module, modules_of, with_joined
 from chainrule.training.formats.placements import Placement, Placements, lines_of
 from chainrule.training.formats.torch_file import notes_on
@@ -44,6 +45,8 @@ def import_weights(net: Any, path: str | Path, names: Mapping[str, str] | None =
     """
     network: Network = getattr(net, "network", net)
     file = read_weight_file(Path(path))
+    if not file.weights:
+        raise FileError(say("formats.not_weights", path=path))
     pairs = _Matching(network, file, names or {}).pairs()
     arrays: dict[str, Array] = {}
     rows = []
@@ -52,7 +55,7 @@ def import_weights(net: Any, path: str | Path, names: Mapping[str, str] | None =
         array = pair.array(sizes, file.rows_first)
         _check(network, pair, array, path)
         sizes |= dict(zip(pair.tensor.indices, array.shape, strict=True))
-        arrays[pair.tensor.name] = array.astype(network.dtype)
+        arrays[pair.tensor.name] = _as(network.dtype, array, path, pair.source.name)
         turned = pair.source.dtype is not None and pair.is_turned(file.rows_first)
         rows.append(Placement(pair.source.name, pair.source.shape, pair.tensor.name, array.shape, turned))
     learned = {p.name for p in network.system.parameters}
@@ -102,6 +105,14 @@ def _check(network: Network, pair: Pair, array: Array, path: str | Path) -> None
         )
     if not np.isfinite(array).all():
         raise DataError(say("formats.not_finite", path=path, name=pair.source.name))
+
+
+def _as(dtype: str, array: Array, path: str | Path, name: str) -> Array:
+    with np.errstate(over="ignore"):
+        numbers = array.astype(dtype)
+    if not np.isfinite(numbers).all():
+        raise DataError(say("formats.too_wide", path=path, name=name, dtype=dtype))
+    return numbers
 
 
 def _fits(wanted: Sequence[int | None], came: Sequence[int]) -> bool:
@@ -247,6 +258,8 @@ class _Matching:
     def _of_kind(
         self, targets: Sequence[Module], given: Mapping[str, list[Weight]], sources: Mapping[str, list[Weight]]
     ) -> list[Pair]:
+        if given and not targets:
+            raise self._without_place([w for members in given.values() for w in members])
         if len(targets) != len(given):
             raise self._unsure(targets, sources)
         if len({re.sub(r"_?\d+", "", n) for n in given}) <= 1:
@@ -302,7 +315,10 @@ class _Matching:
                     weight.shape,
                 ):
                     return None
-                pairs += self._side_by_side(module, weight)
+                blocks = self._side_by_side(module, weight, known)
+                if blocks is None:
+                    return None
+                pairs += blocks
             elif self._unify(module, role, weight.shape, known):
                 pairs.append(Pair(weight, self.tensors[module.parts[role]], module, role))
             else:
@@ -314,26 +330,36 @@ class _Matching:
         sides = module.sides(role, self.tensors[module.parts[role]], rows_first=self.rows_first)
         if len(sides) != len(shape):
             return False
-        for side, count in zip(sides, shape, strict=True):
-            unknown = [i for i in side if i not in known]
-            rest = math.prod(known[i] for i in side if i in known)
-            if (not unknown and rest != count) or (unknown and (rest == 0 or count % rest)):
-                return False
-            if len(unknown) == 1:
-                known[unknown[0]] = count // rest
-        return True
+        return all(_learn(side, count, known) for side, count in zip(sides, shape, strict=True))
 
-    def _side_by_side(self, module: Module, weight: Weight) -> list[Pair]:
-        """A part of the array for each block of a Linear on a concatenation."""
-        pairs, begin = [], 0
+    def _side_by_side(self, module: Module, weight: Weight, known: dict[str, int]) -> list[Pair] | None:
+        """A part of the array for each block of a Linear on a concatenation; None where these do not fit. The width of
+        one block may be unknown: it is what the others leave.
+        """
+        out, wide = weight.shape if self.rows_first else weight.shape[::-1]
+        told = [b for b in module.blocks if set(b.summed) <= known.keys()]
+        left = wide - sum(math.prod(known[i] for i in b.summed) for b in told)
         for block in module.blocks:
-            count = math.prod(self.sizes[i] for i in block.summed)
+            if block not in told and (len(told) < len(module.blocks) - 1 or not _learn(block.summed, left, known)):
+                return None
+        widths = [math.prod(known.get(i, -1) for i in b.summed) for b in module.blocks]
+        if min(widths) < 1 or sum(widths) != wide or not all(_learn(b.free, out, known) for b in module.blocks):
+            return None
+        pairs, begin = [], 0
+        for block, count in zip(module.blocks, widths, strict=True):
             tensor = self.tensors[block.parts["weight"]]
             pairs.append(Pair(weight, tensor, replace(block, blocks=()), "weight", begin, count))
             begin += count
         return pairs
 
     # --- what is not sure
+
+    def _without_place(self, weights: Sequence[Weight]) -> SettingError:
+        """Of arrays whose kind no module of the formulas has."""
+        names = [plain(w.name) for w in weights]
+        return SettingError(
+            say("formats.no_place", path=self.file.path, names=", ".join(names[:SHOWN]), first=names[0])
+        )
 
     def _complete(self, pairs: Sequence[Pair]) -> None:
         filled = {p.tensor.name for p in pairs}
@@ -349,14 +375,26 @@ class _Matching:
         for module in targets:
             for role in (r for r in ROLES if r in module.parts):
                 shape = self._shape(module, role)
-                fitting = [w.name for w in everything if _fits(shape, w.shape)]
+                fitting = [plain(w.name) for w in everything if w.dtype and _fits(shape, w.shape)]
                 shown = f"({', '.join('?' if n is None else str(n) for n in shape)})"
                 cells.append((module.parts[role], shown, "←", ", ".join(fitting) or "–"))
         table = lines_of(cells)[:SHOWN]
-        came = ", ".join(f"{w.name} {w.shape}" for w in everything[:SHOWN]) or "–"
+        whole = say("formats.whole_numbers")
+        came = ", ".join(f"{plain(w.name)} {w.shape}{'' if w.dtype else whole}" for w in everything[:SHOWN]) or "–"
         head = say("formats.unsure", path=self.file.path, came=came)
         return SettingError("\n".join([head, *(f"  {line}" for line in table)]))
 
 
+def _learn(side: Sequence[str], count: int, known: dict[str, int]) -> bool:
+    """Whether an axis of this length agrees with the sizes of its indices; `known` learns the one it lacks."""
+    unknown = [i for i in side if i not in known]
+    rest = math.prod(known[i] for i in side if i in known)
+    if (not unknown and rest != count) or (unknown and (rest == 0 or count % rest)):
+        return False
+    if len(unknown) == 1:
+        known[unknown[0]] = count // rest
+    return True
+
+
 def _listed(weights: Mapping[str, Weight]) -> str:
-    return ", ".join(list(weights)[:SHOWN]) or "–"
+    return ", ".join(map(plain, list(weights)[:SHOWN])) or "–"

@@ -32,10 +32,9 @@ MAX_DEPTH = 16
 MAX_FILE_BYTES = 64 * 2**30
 MAX_CHUNK_BYTES = 256 * 2**20  # HDF5 allocates a whole one to read any of it
 DEFLATE_RATIO = 1040  # no stream of deflate grows by more
-FLOATS = {"F64": 8, "F32": 4, "F16": 2}
+FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 ITEM_BYTES = {
     **FLOATS,
-    "BF16": 2,
     "I64": 8,
     "U64": 8,
     "I32": 4,
@@ -108,8 +107,12 @@ def _safetensors(path: Path, size: int) -> WeightFile:
     entries = _entries(path, size)
 
     def reader(name: str) -> Callable[[], Array]:
+        dtype, shape, begin = entries[name]
+
         def read() -> Array:
             try:
+                if dtype == "BF16":
+                    return _widened(np.fromfile(path, "<u2", math.prod(shape), offset=begin).reshape(shape))
                 with safe_open(path, framework="np") as file:
                     return np.array(file.get_tensor(name))
             except (SafetensorError, OSError, ValueError, TypeError) as error:
@@ -118,15 +121,22 @@ def _safetensors(path: Path, size: int) -> WeightFile:
         return read
 
     weights = []
-    for name, (dtype, shape) in entries.items():
+    for name, (dtype, shape, _) in entries.items():
         module, _, role = name.rpartition(".")
         if role != "num_batches_tracked":
             weights.append(Weight(name, shape, dtype if dtype in FLOATS else None, module, role, reader(name)))
     return WeightFile(path, True, tuple(weights))
 
 
-def _entries(path: Path, size: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Name → (dtype, shape), checked: the arrays fill the file without holes, each with what its shape needs."""
+def _widened(halves: Array) -> Array:
+    """bfloat16, which NumPy does not know, as float32: it is the upper half of one."""
+    return (halves.astype(np.uint32) << 16).view(np.float32)
+
+
+def _entries(path: Path, size: int) -> dict[str, tuple[str, tuple[int, ...], int]]:
+    """Name → (dtype, shape, where it begins in the file), checked: the arrays fill the file without holes, each with
+    what its shape needs.
+    """
     with path.open("rb") as file:
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
@@ -147,8 +157,8 @@ def _entries(path: Path, size: int) -> dict[str, tuple[str, tuple[int, ...]]]:
     for name, said in header.items():
         entry = _entry(said)
         if entry is None:
-            raise _damaged(path, plain(name))
-        entries[name] = entry[:2]
+            raise _unread(path, name, said)
+        entries[name] = (*entry[:2], 8 + length + entry[2][0])
         places.append(entry[2])
     end = 0
     for first, last in sorted(places):
@@ -158,6 +168,14 @@ def _entries(path: Path, size: int) -> dict[str, tuple[str, tuple[int, ...]]]:
     if end != size - 8 - length:
         raise _damaged(path, say("formats.holes"))
     return entries
+
+
+def _unread(path: Path, name: str, said: object) -> FileError:
+    """Of an array that is not in order: of a dtype that is not read, such as eight bits, or damaged."""
+    match said:
+        case {"dtype": str(dtype)} if dtype not in ITEM_BYTES and re.fullmatch(r"[A-Z]\d\w{0,12}", dtype):
+            return FileError(say("formats.dtype", path=path, name=plain(name), came=dtype))
+    return _damaged(path, plain(name))
 
 
 def _entry(said: object) -> tuple[str, tuple[int, ...], tuple[int, int]] | None:
@@ -224,8 +242,9 @@ class _Walk:
 
     def weight(self, place: str, item: Any) -> Weight:
         """One array, after everything that its description says has been checked."""
-        if item.dtype.kind not in "fiub" or item.dtype.hasobject:
-            raise self.refused(place, say("formats.no_numbers"))
+        brain = _is_bfloat16(item)
+        if not brain and (item.dtype.kind not in "fiub" or item.dtype.hasobject):
+            raise self.refused(place, say("formats.no_type" if item.dtype == np.dtype("V2") else "formats.no_numbers"))
         if item.external or item.is_virtual:
             raise self.refused(place, say("formats.elsewhere"))
         self._check_size(place, item)
@@ -235,11 +254,12 @@ class _Walk:
         def read() -> Array:
             try:
                 with h5py.File(path, "r") as file:
-                    return np.array(file[place][()])
-            except (OSError, ValueError, RuntimeError, KeyError) as error:
+                    array = np.array(file[place][()])
+                return _widened(array.view("<u2")) if brain else array
+            except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
                 raise _damaged(path, plain(str(error).splitlines()[0])) from None
 
-        dtype = str(item.dtype) if item.dtype.kind == "f" else None
+        dtype = "bfloat16" if brain else str(item.dtype) if item.dtype.kind == "f" else None
         return Weight(place, tuple(map(int, item.shape)), dtype, module, role, read)
 
     def _check_size(self, place: str, item: Any) -> None:
@@ -258,6 +278,14 @@ class _Walk:
 
     def refused(self, place: str, reason: str) -> FileError:
         return _damaged(self.path, f"{plain(place)}: {reason}")
+
+
+def _is_bfloat16(item: Any) -> bool:
+    """Whether Keras wrote it so: pairs of bytes without a type, beside an attribute that says what they are."""
+    if item.dtype != np.dtype("V2") or "dtype" not in item.attrs:
+        return False
+    said = item.attrs.get_id("dtype")
+    return said.shape == () and said.get_storage_size() <= 64 and item.attrs["dtype"] == "bfloat16"
 
 
 LEGACY = {
