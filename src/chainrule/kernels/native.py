@@ -147,19 +147,31 @@ class NativeRunner:
                 self.memory[name][:] = packed
 
     def epoch(
-        self, order: Array, batch_size: int, table: Mapping[str, Array], watcher: Looker, steps: int | None = None
+        self,
+        order: Array,
+        batch_size: int,
+        table: Mapping[str, Array],
+        watcher: Looker,
+        steps: int | None = None,
+        so_far: Mapping[str, float] | None = None,
     ) -> Any:
         """One epoch over the rows in `order` (or its first `steps`): see training.runner.Runner."""
-        return self.epochs(order[None], batch_size, table, watcher, steps)[0]
+        return self.epochs(order[None], batch_size, table, watcher, steps, so_far)[0]
 
     def epochs(
-        self, orders: Array, batch_size: int, table: Mapping[str, Array], watcher: Looker, steps: int | None = None
+        self,
+        orders: Array,
+        batch_size: int,
+        table: Mapping[str, Array],
+        watcher: Looker,
+        steps: int | None = None,
+        so_far: Mapping[str, float] | None = None,
     ) -> list[Any]:
         """Several epochs in one call, one for each row of `orders` (epochs, rows): a report for each.
 
         To begin a call takes some 0.1 ms (arguments, a thread), which is more than an epoch over a few hundred rows.
         `table` has one value for each step of all epochs; `steps` ends the last ones early. The reports of epochs that
-        were not reached have no steps.
+        were not reached have no steps. `so_far` are the sums that the first begins with.
         """
         began = time.perf_counter()
         epochs, rows = orders.shape
@@ -170,6 +182,8 @@ class NativeRunner:
         self._allocate(batch_size, threads)
         watched = self.program.watched
         sums = np.zeros((epochs, len(watched) + 1))
+        if so_far is not None:
+            sums[0, :-1] = [so_far[name] for name in watched]
         self.memory[SUMS] = sums.reshape(-1)
         self.memory[ORDER] = np.ascontiguousarray(orders, dtype=np.int64).reshape(-1)
         drawn = keys_of_draws(self.program, self.seed, table["step"]).values() if self.program.draws else ()

@@ -373,7 +373,8 @@ class Training:
             count = 1 if by_step else min(piece.steps - at, left or piece.steps)
             tables.append(self.rates.table(self.done, count))
             order = piece.order[at * piece.batch : (at + count) * piece.batch]
-            report = self.runner.epoch(order, piece.batch, tables[-1], Silent() if by_step else look)
+            watcher = Silent() if by_step else look
+            report = self.runner.epoch(order, piece.batch, tables[-1], watcher, so_far=whole.sums)
             if report.failed_step is not None:
                 self.network.newer = None
                 self.network.steps += good_steps(at + report.failed_step) - at
@@ -381,7 +382,7 @@ class Training:
                 seen = piece.order[: (at + count) * piece.batch]
                 lost = Lost(epoch, at + report.failed_step, seen, piece.batch, before, table, first)
                 self._diverged(piece.data, lost)
-            whole.add(report)
+            whole.go_on(report)
             at += report.steps
             self._count(report.steps)
             self.network.newer = self._newest

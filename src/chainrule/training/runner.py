@@ -38,12 +38,11 @@ class EpochReport:
     failed_step: int | None = None
     stopped: bool = False
 
-    def add(self, other: EpochReport) -> None:
-        """Count what another part of the epoch came to."""
+    def go_on(self, other: EpochReport) -> None:
+        """Count what the next part of the epoch came to, which began with these sums."""
         self.steps += other.steps
         self.samples += other.samples
-        for name, total in other.sums.items():
-            self.sums[name] += total
+        self.sums = dict(other.sums)
 
     def means(self) -> dict[str, float]:
         return {name: total / max(self.samples, 1) for name, total in self.sums.items()}
@@ -61,9 +60,18 @@ class Runner(Protocol):
     walks: bool
 
     def epoch(
-        self, order: Array, batch_size: int, table: Mapping[str, Array], watcher: Watcher, steps: int | None = None
+        self,
+        order: Array,
+        batch_size: int,
+        table: Mapping[str, Array],
+        watcher: Watcher,
+        steps: int | None = None,
+        so_far: Mapping[str, float] | None = None,
     ) -> EpochReport:
-        """One epoch (or its first `steps`): rows in this order; `table` has one value a step per hyper-parameter."""
+        """One epoch (or its first `steps`): rows in this order; `table` has one value a step per hyper-parameter.
+
+        `so_far` are the sums that it begins with: those of an epoch come out the same wherever it was cut.
+        """
         ...
 
     def epochs(
@@ -120,10 +128,16 @@ class InterpretedRunner:
         self.kept = {n: a.copy() for n, a in start.items()}
 
     def epoch(
-        self, order: Array, batch_size: int, table: Mapping[str, Array], watcher: Watcher, steps: int | None = None
+        self,
+        order: Array,
+        batch_size: int,
+        table: Mapping[str, Array],
+        watcher: Watcher,
+        steps: int | None = None,
+        so_far: Mapping[str, float] | None = None,
     ) -> EpochReport:
         """See Runner."""
-        report = EpochReport(0, 0, dict.fromkeys(self.program.watched, 0.0))
+        report = EpochReport(0, 0, {n: (so_far or {}).get(n, 0.0) for n in self.program.watched})
         bounds = batch_bounds(len(order), batch_size)
         for step, (start, stop) in enumerate(bounds[:steps]):
             out = self.step(order[start:stop], {n: float(v[step]) for n, v in table.items()})

@@ -130,8 +130,7 @@ class Onward(Watcher):
 
     def step_ends(self, steps: int, samples: int, sums: Mapping[str, float]) -> bool:
         whole = self.whole
-        total = {n: whole.sums[n] + value for n, value in sums.items()}
-        stop = self.watcher.step_ends(whole.steps + steps, whole.samples + samples, total)
+        stop = self.watcher.step_ends(whole.steps + steps, whole.samples + samples, sums)
         return stop or (self.keeper is not None and self.keeper.due())
 
 
