@@ -42,12 +42,15 @@ def lower_training(
     return lowerer.training(derivation, rules, metrics or {})
 
 
-def lower_prediction(system: System, *, metrics: Mapping[str, Expr] | None = None, loss: bool = False) -> Program:
+def lower_prediction(
+    system: System, *, metrics: Mapping[str, Expr] | None = None, loss: bool = False, also: Sequence[str] = ()
+) -> Program:
     """The forward pass as far as the output (and the loss and metrics, where asked for) needs it.
 
-    It is the system's other phase: the lines `prediction …` hold, and random quantities are their means.
+    `also` are other tensors that stay, as watched ones: further outputs. It is the system's other phase: the lines
+    `prediction …` hold, and random quantities are their means.
     """
-    return _Lowerer(normalize(system.at_prediction()).system, {}).prediction(metrics or {}, loss)
+    return _Lowerer(normalize(system.at_prediction()).system, {}).prediction(metrics or {}, loss, also)
 
 
 def _without_lines_of(system: System, frozen: Collection[str]) -> System:
@@ -81,8 +84,8 @@ class _Lowerer(Rules):
         self._updates(rules, gradients)
         return self._program(forward, backward, self._taken(), watched, gradients)
 
-    def prediction(self, metrics: Mapping[str, Expr], loss: bool) -> Program:
-        watched = self._forward(metrics, with_loss=loss)
+    def prediction(self, metrics: Mapping[str, Expr], loss: bool, also: Sequence[str] = ()) -> Program:
+        watched = (*self._forward(metrics, with_loss=loss), *also)
         return self._program(self._taken(), (), (), watched, {})
 
     def _program(

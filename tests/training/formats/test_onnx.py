@@ -253,6 +253,31 @@ def test_names_batch_axis_opset_and_metadata(tmp_path):
         assert session.run(None, {"x": np.zeros((rows, 784), np.float32)})[0].shape == (rows, 10)
 
 
+def test_every_output_of_a_model_goes(tmp_path):
+    u, v = cr.layers.Input((4,)), cr.layers.Input((3,))
+    h = cr.layers.Dense(5, activation="tanh", name="inner")(cr.layers.Concatenate()([u, v]))
+    outputs = [cr.layers.Dense(2, activation="softmax", name="kind")(h), cr.layers.Dense(1, name="price")(h), h]
+    model = cr.models.Model([u, v], outputs)
+    rng = np.random.default_rng(0)
+    given = [rng.normal(size=(ROWS, n)).astype(np.float32) for n in (4, 3)]
+    wanted = model.predict(given)
+    model.save(tmp_path / "m.safetensors")
+    for net in (model.network, cr.load(tmp_path / "m.safetensors")):
+        report = net.export(tmp_path / "m.onnx")
+        assert [o.split(" ")[0] for o in report.output.split("32, ")] == ["kind", "price", "inner"]
+        session = opened(tmp_path / "m.onnx")
+        came = session.run(None, {i.name: a for i, a in zip(session.get_inputs(), given, strict=True)})
+        for one, other in zip(came, wanted, strict=True):
+            np.testing.assert_allclose(one.reshape(other.shape), other, rtol=RELATIVE, atol=1e-6)
+
+
+def test_notes_of_a_stranger_name_no_output(tmp_path):
+    net = formula("input x[i]\ntarget t\nparameter w[i] = ones\ny = sum[i](x[i]*w[i])\nE = (y - t)**2", sizes={"i": 2})
+    for said in (["E", "x", "w", "none", 3, None, "y", "y"], "y", {"y": 1}, [["y"]]):
+        net.notes["outputs"] = said
+        assert net.export(tmp_path / "n.onnx").output == "y (N) float32"
+
+
 def test_what_goes_wrong_is_said(tmp_path, monkeypatch):
     net = formula("size k = 2\ninput x[k]\nparameter w = zeros\ny[k] = w*x[k]")
     with pytest.raises(FileError, match="nowhere"):

@@ -199,10 +199,13 @@ class Model(Trainer):
         """The model as a chainrule Network, with its weights: what can be derived, explained, checked and saved."""
         parts = self._assembled()
         if self._network is None:
+            from chainrule.training.formats.onnx_file import OUTPUTS_NOTE
             from chainrule.training.network import formula
 
             double = any(getattr(node.layer, "dtype", "") == "float64" for node in self._nodes) or floatx() == "float64"
             self._network = formula(self._text(), dtype="float64" if double else "float32", seed=self._seed)
+            if len(parts.outputs) > 1:
+                self._network.notes[OUTPUTS_NOTE] = [result.name for result in parts.outputs]
             self._changes = -1
             self._load(parts)
         self.synchronize()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,7 @@ OPSET = 18  # the first in which ReduceMax takes its axes as ReduceSum does; ONN
 IR_VERSION = 8  # the one that came with opset 18: the newest, which onnx writes by itself, old runtimes refuse
 BATCH = "N"
 MAX_BYTES = 2**31 - 2**20  # a protobuf message has less than 2 GiB
+OUTPUTS_NOTE = "outputs"  # in a network's notes: the tensors that it gives, where these are several
 REDUCTIONS = {"sum": "ReduceSum", "max": "ReduceMax", "min": "ReduceMin"}
 
 
@@ -77,11 +78,26 @@ def write_onnx(network: Network, path: Path) -> OnnxReport:
     onnx = _package()
     if network.system.output is None:
         raise FormulaError(say("training.no_output"))
-    writer = _Writer(network, lower_prediction(network.system))
+    outputs = outputs_of(network)
+    writer = _Writer(network, lower_prediction(network.system, also=outputs[1:]), outputs)
     model = writer.model()
     onnx.checker.check_model(model, full_check=True)
     write_bytes(path, model.SerializeToString(deterministic=True))
     return writer.report(model)
+
+
+def outputs_of(network: Network) -> list[str]:
+    """The names of what a network gives: the output of its system first, then the others that its notes name.
+
+    What notes from a file say that is no result of the formulas is not looked at.
+    """
+    first, said = str(network.system.output), network.notes.get(OUTPUTS_NOTE)
+    predicted = network.system.at_prediction()
+    asked = {t.name for t in predicted.of_role("target", "label")}
+    results = {e.target.tensor for e in predicted.equations}
+    results -= {name for name in results if asked & predicted.depends_on(name)}
+    others = [n for n in said if isinstance(n, str) and n in results] if isinstance(said, list) else []
+    return list(dict.fromkeys([first, *others]))
 
 
 def _package() -> Any:
@@ -96,8 +112,8 @@ def _package() -> Any:
 
 
 class _Writer:
-    def __init__(self, network: Network, program: Program):
-        self.network, self.program = network, program
+    def __init__(self, network: Network, program: Program, outputs: Sequence[str]):
+        self.network, self.program, self.outputs = network, program, outputs
         self.kept, self.sizes = network.kept, network.sizes
         self.graph = Graph(network.dtype, taken=set(program.tensors))
         self.values = Values(self.graph, self.sizes, program.samples)
@@ -115,7 +131,7 @@ class _Writer:
         self._scalars()
         for instruction in self.program.forward:
             self._instruction(instruction)
-        output = self._output()
+        outputs = [self._output(name) for name in self.outputs]
         nodes, used = self._alive()
         constants = {n: a for n, a in self.graph.constants.items() if n in used}
         size = sum(a.nbytes for a in constants.values())
@@ -125,7 +141,7 @@ class _Writer:
             nodes,
             "chainrule",
             [i for i in inputs if i.name in used],
-            [output],
+            outputs,
             [numpy_helper.from_array(array, name) for name, array in constants.items()],
         )
         opset = [helper.make_opsetid("", OPSET)]
@@ -144,7 +160,7 @@ class _Writer:
             counts[node.op_type] = counts.get(node.op_type, 0) + 1
         ends = {t.name: self._shown(t) for t in self.program.tensors.values()}
         inputs = tuple(ends[i.name] for i in model.graph.input)
-        return OnnxReport(inputs, ends[str(self.program.output)], counts)
+        return OnnxReport(inputs, ", ".join(ends[name] for name in self.outputs), counts)
 
     def _shown(self, tensor: Tensor) -> str:
         kind = "int64" if tensor.classes is not None else self.graph.dtype
@@ -195,9 +211,9 @@ class _Writer:
             if name not in counting:
                 self.values.symbols[name] = lambda number=number: self.graph.number(number)  # type: ignore[misc]
 
-    def _output(self) -> Any:
-        """The output under its own name, also where it is an input or a constant as it is."""
-        tensor = self.program.tensors[str(self.program.output)]
+    def _output(self, name: str) -> Any:
+        """An output under its own name, also where it is an input or a constant as it is."""
+        tensor = self.program.tensors[name]
         value = self.values.tensors[tensor.name]
         if value.name != tensor.name:
             self.graph.node("Identity", value.name, wanted="output")
@@ -206,7 +222,7 @@ class _Writer:
 
     def _alive(self) -> tuple[list[Any], set[str]]:
         """The nodes that lead to the output, and all names that they use."""
-        used = {str(self.program.output)}
+        used = set(self.outputs)
         nodes = []
         for node in reversed(self.graph.nodes):
             if used & set(node.output):
@@ -231,7 +247,7 @@ class _Writer:
                 raise self.values.not_expressible("<-")
         slots = tuple(str(s) for s in out.slots)
         value = self.graph.turned(self.graph.real(value), slots)
-        self._named(out.tensor, self._full(value, slots) if out.tensor == self.program.output else value)
+        self._named(out.tensor, self._full(value, slots) if out.tensor in self.outputs else value)
         self.forms.written[out.tensor] = instruction
 
     def _named(self, tensor: str, value: Value) -> None:

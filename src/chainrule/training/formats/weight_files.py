@@ -285,7 +285,7 @@ def _is_bfloat16(item: Any) -> bool:
     if item.dtype != np.dtype("V2") or "dtype" not in item.attrs:
         return False
     said = item.attrs.get_id("dtype")
-    return said.shape == () and said.get_storage_size() <= 64 and item.attrs["dtype"] == "bfloat16"
+    return said.shape == () and said.get_storage_size() <= 64 and str(item.attrs["dtype"]) == "bfloat16"
 
 
 LEGACY = {
