@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 from hypothesis import settings
@@ -14,6 +15,10 @@ os.environ["CHAINRULE_LANG"] = "en"
 os.environ["MPLBACKEND"] = "Agg"
 # Kept between runs, so that what was compiled once is not compiled again; `make clean` removes it.
 os.environ.setdefault("CHAINRULE_CACHE", str(ROOT / ".pytest_cache" / "chainrule"))
+
+# A shell without a terminal begins what it puts into the background with Ctrl-C ignored, and what is ignored stays so.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # An example that compiles takes seconds, the same one a moment later microseconds: hypothesis calls that flaky.
 settings.register_profile("chainrule", deadline=None, print_blob=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,12 +17,16 @@ LIMIT = 120.0  # seconds: so long may a process take to come where it is killed
 
 
 def start(*arguments: object, cwd: Path | str = ".") -> subprocess.Popen[str]:
-    """`chainrule …` as a process."""
+    """`chainrule …` as a process, to which SIGHUP is what it is to any, also where the tests run under nohup."""
     command = [sys.executable, "-m", "chainrule.interfaces.cli", *map(str, arguments)]
     environment = {**os.environ, "CHAINRULE_LANG": "en"}
-    return subprocess.Popen(
-        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a process begins with what is ignored here
+    try:
+        return subprocess.Popen(
+            command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(signal.SIGHUP, hangup)
 
 
 def wait_for(running: subprocess.Popen[str], there: Callable[[], bool]) -> None:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.errors import ChainruleWarning, CheckpointError, FileError
-from chainrule.training.checkpoint_file import read_checkpoint
+from chainrule.errors import ChainruleWarning, CheckpointError, DataError, FileError, SettingError
+from chainrule.training.callbacks import CSVLogger
+from chainrule.training.checkpoint_file import KIND, read_checkpoint
 from chainrule.training.checkpoints import Checkpoints, files, latest
+from chainrule.training.container import open_container, pack
 from tests.killed import arrays, start
 
 TEXT = """
@@ -131,6 +136,55 @@ def test_what_a_crash_left_of_a_write_is_cleared(run, whole):
 
 
 # --- a full disk ------------------------------------------------------------------------------------------------------
+
+
+def forge(run: Path, change: Callable[[dict[str, np.ndarray], Any], None]) -> None:
+    """One checkpoint alone, whose checksums are right and whose content is not what chainrule writes."""
+    *others, path = files(run)
+    for other in others:
+        other.unlink()
+    container = open_container(path, KIND)
+    arrays, state = container.arrays(), json.loads(container.metadata["state"])
+    change(arrays, state)
+    path.write_bytes(pack(KIND, arrays, {**container.metadata, "state": json.dumps(state)}))
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (2,), (3, 1), (1000,)])
+@pytest.mark.parametrize("name", ["w", "m_w"])
+def test_weights_and_states_of_another_shape_are_never_handed_to_a_step(run, name, shape):
+    forge(run, lambda arrays, state: arrays.update({f"weights/{name}": np.ones(shape, np.float32)}))
+    with pytest.raises(SettingError, match=rf"{name} was .*, and is \(3,\) now"):
+        fit(run, 8, resume=True)
+
+
+def test_a_state_of_another_shape_that_a_network_holds_is_refused_too():
+    net = fit(None)
+    net.kept["m_w"] = np.ones(1000, np.float32)
+    with pytest.raises(DataError, match="m_w came with the shape"):
+        net.fit(X, T, batch_size=4, optimizer="adam", verbose=0)
+
+
+FORGED = {
+    "an epoch without its seconds": lambda arrays, state: state["logged"].remove("seconds"),
+    "a callback without a name": lambda arrays, state: state.update(callbacks=[{"state": None}]),
+    "callbacks by name": lambda arrays, state: state.update(callbacks={"name": "A", "state": None}),
+    "a state that is a number": lambda arrays, state: state.update(callbacks=[{"name": "A", "state": 5}]),
+}
+
+
+@pytest.mark.parametrize("change", FORGED.values(), ids=FORGED)
+def test_a_content_that_is_not_ours_is_damage(run, change):
+    forge(run, change)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        fit(run, 8, resume=True)
+
+
+def test_a_callback_that_gets_a_strange_state_is_named(tmp_path):
+    logger = CSVLogger(tmp_path / "log.csv")
+    fit(tmp_path / "run", callbacks=[logger])
+    forge(tmp_path / "run", lambda arrays, state: state["callbacks"][0].update(state={"rows": "many"}))
+    with pytest.raises(SettingError, match="the state of CSVLogger"):
+        fit(tmp_path / "run", 8, resume=True, callbacks=[logger])
 
 
 class FullDisk:

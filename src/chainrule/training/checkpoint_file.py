@@ -107,7 +107,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             _position(position),
             {n.removeprefix(WEIGHTS): a for n, a in arrays.items() if n.startswith(WEIGHTS)},
             _rows(state["epochs"], state["logged"], arrays),
-            _read_back(state["callbacks"], arrays),
+            _callbacks(_read_back(state["callbacks"], arrays)),
             {str(n): str(v) for n, v in state["made_by"].items()},
             path,
         )
@@ -155,7 +155,18 @@ def _rows(epochs: Sequence[int], names: Sequence[str], arrays: Mapping[str, Arra
     for name in names:
         for row, value in zip(arrays[ROWS + name].tolist(), arrays[HISTORY + name], strict=True):
             found[row][1][name] = float(value) if value.ndim == 0 else value
+    if not all("seconds" in logs for _, logs in found):
+        raise ValueError("each epoch has its seconds")
     return found
+
+
+def _callbacks(states: Any) -> list[dict[str, Any]]:
+    """Of each callback its name, and its state or None. Raises: ValueError."""
+    if not isinstance(states, list) or not all(isinstance(s, dict) and s.keys() == {"name", "state"} for s in states):
+        raise ValueError("names and states expected")
+    if not all(isinstance(s["name"], str) and isinstance(s["state"], dict | None) for s in states):
+        raise ValueError("names and states expected")
+    return states
 
 
 # --- what JSON has no word for ----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from chainrule.errors import SettingError
+from chainrule.errors import DataError, SettingError
 from chainrule.formula.evaluate import Array, evaluate
 from chainrule.formula.expr import Element, Expr, Reduction, Size, mul, number, replace_symbols, walk
 from chainrule.formula.parse import parse_expression
@@ -40,10 +40,18 @@ def initial_values(
 def starting_state(
     program: Program, kept: Mapping[str, Array], sizes: Mapping[str, int], dtype: str
 ) -> dict[str, Array]:
-    """Parameters and states that a step changes: those that are kept, and states of an update rule that begin at 0."""
-    return {
-        t.name: kept[t.name] if t.name in kept else np.zeros([sizes[i] for i in t.indices], dtype) for t in program.kept
-    }
+    """Parameters and states that a step changes: those that are kept, and states of an update rule that begin at 0.
+
+    Raises: DataError for one of another shape, which a compiled step would read beyond its end.
+    """
+    found = {}
+    for tensor in program.kept:
+        wanted = tuple(sizes[i] for i in tensor.indices)
+        array = kept[tensor.name] if tensor.name in kept else np.zeros(wanted, dtype)
+        if array.shape != wanted:
+            raise DataError(say("training.wrong_shape", name=tensor.name, came=array.shape, wanted=wanted))
+        found[tensor.name] = array
+    return found
 
 
 def fans(system: System, tensor: Tensor, sizes: Mapping[str, int]) -> tuple[int, int]:

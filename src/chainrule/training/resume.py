@@ -81,15 +81,16 @@ def go_on_from(training: Training, checkpoint: Checkpoint) -> None:
 
 
 def _checked(training: Training, checkpoint: Checkpoint) -> dict[str, Any]:
-    """The weights, of the dtype and the shapes that the network has. Raises: SettingError."""
-    network = training.network
-    kept = network.kept
-    for name, array in kept.items():
-        came = checkpoint.weights.get(name)
-        if name in network.system.tensors and (came is None or came.shape != array.shape):
+    """The weights, of the dtype and the shapes that the network and its steps have. Raises: SettingError."""
+    network, sizes = training.network, training.network.sizes
+    declared = {t.name: t for t in network.system.of_role("parameter", "state")}
+    for tensor in ({t.name: t for t in training.program.kept} | declared).values():
+        came, wanted = checkpoint.weights.get(tensor.name), tuple(sizes[i] for i in tensor.indices)
+        # A state of the rule that is not there begins at 0.
+        if (came is None and tensor.name in declared) or (came is not None and came.shape != wanted):
             then = NONE if came is None else came.shape
             raise SettingError(
-                say("checkpoints.other_setting", path=checkpoint.path, name=name, then=then, now=array.shape)
+                say("checkpoints.other_setting", path=checkpoint.path, name=tensor.name, then=then, now=wanted)
             )
     return {name: array.astype(network.dtype, copy=False) for name, array in checkpoint.weights.items()}
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from chainrule.errors import SettingError, warn
+from chainrule.errors import ChainruleError, SettingError, warn
 from chainrule.messages import say
 
 if TYPE_CHECKING:
@@ -243,7 +243,12 @@ class CallbackList:
             if _forgets(callback):
                 warn(say("checkpoints.stateless", callback=_name(callback)))
             elif state["state"] is not None and hasattr(callback, "load_state_dict"):
-                callback.load_state_dict(state["state"])
+                try:
+                    callback.load_state_dict(state["state"])
+                except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+                    if isinstance(error, ChainruleError):
+                        raise
+                    raise SettingError(say("checkpoints.odd_state", callback=_name(callback))) from error
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         model = self.model
