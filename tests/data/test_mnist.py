@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from chainrule.cache import cache_folder
-from chainrule.data.datasets import CacheWarning, Dataset, keep, load_mnist, mnist
+from chainrule.data import whole_files
+from chainrule.data.datasets import CacheWarning, Dataset, load_mnist, mnist
 from chainrule.errors import FileError
 
 TRAIN_DIGITS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
@@ -172,7 +173,7 @@ def test_a_full_or_read_only_folder_falls_back_to_memory(tmp_path, monkeypatch, 
     def refuse(descriptor: int) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(keep.os, "fsync", refuse)
+    monkeypatch.setattr(whole_files.os, "fsync", refuse)
     data = load_with_warning(tmp_path, os.strerror(code))
     assert is_mnist(data)
     assert not is_mapped(data.train.images)

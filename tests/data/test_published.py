@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chainrule.data.datasets import download, keep, load, load_published, published
+from chainrule.data import whole_files
+from chainrule.data.datasets import download, load, load_published, published
 from chainrule.data.datasets.published import Download
 from chainrule.errors import FileError
 from tests.data.published_files import Handler, publish, publish_emnist, send, serving, sum_of
@@ -310,7 +311,7 @@ def test_a_full_disk_is_said_at_once(site, cache, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     spec, _ = publish(site)
-    monkeypatch.setattr(keep.os, "fsync", refuse)
+    monkeypatch.setattr(whole_files.os, "fsync", refuse)
     with pytest.raises(FileError) as caught:
         load_published(spec)
     path = cache / "fashion-mnist" / spec.downloads[0].name
@@ -427,7 +428,7 @@ def test_a_full_disk_while_members_are_unpacked(site, cache, tmp_path, monkeypat
     def refuse(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(keep.os, "fsync", refuse)
+    monkeypatch.setattr(whole_files.os, "fsync", refuse)
     with pytest.raises(FileError, match=r"cannot be written \(No space left on device\): 100 MB are needed there"):
         load_published(digits, folder)
     assert files_in(folder) == ["gzip.zip"]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from chainrule.data.whole_files import replacing
 from chainrule.errors import FileError
 from chainrule.messages import say
 
@@ -25,28 +25,16 @@ def written(path: Path) -> Iterator[IO[bytes]]:
 
     Raises: FileError, one line, for what the system says of this file.
     """
-    temporary = ""
+    if "\0" in str(path) or not path.name:  # no name of a file
+        raise FileError(say("training.cannot_write", path=path, reason=repr(str(path))))
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
+        with replacing(path) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-        temporary = ""
         _sync_folder(path.parent)
+    except FileError:  # of another file, which is read while this one is written
+        raise
     except OSError as error:
         raise FileError(say("training.cannot_write", path=path, reason=error.strerror or error)) from None
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _sync_folder(folder: Path) -> None:

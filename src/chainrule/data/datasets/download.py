@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 from urllib.parse import urlsplit
 
-from chainrule.data.datasets.keep import replacing
 from chainrule.data.datasets.published import Download
+from chainrule.data.whole_files import replacing
 from chainrule.errors import FileError
 from chainrule.messages import say
 
@@ -81,6 +81,7 @@ def _download(file: Download, url: str, path: Path, watch: Watch | None) -> None
     """Raises: _Refused where this address does not send the file, OSError where it cannot be kept."""
     if watch is not None:
         watch.begin(file, url, path.parent)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as opened:
         received = _Received(opened, file, watch)
         _request(url, received)

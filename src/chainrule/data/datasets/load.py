@@ -16,9 +16,9 @@ import numpy as np
 from chainrule.cache import cache_folder
 from chainrule.data.datasets.dataset import Array, Dataset, Split
 from chainrule.data.datasets.download import Watch, fetch, is_right, sha256_of
-from chainrule.data.datasets.keep import replacing
 from chainrule.data.datasets.published import Download, Published
 from chainrule.data.readers import read_rows
+from chainrule.data.whole_files import replacing
 from chainrule.errors import FileError
 from chainrule.messages import say
 
@@ -166,6 +166,7 @@ def _unzip(archive: Path, published: Published, members: Sequence[str], folder: 
 
 def _copy(packed: IO[bytes], path: Path, size: int) -> None:
     """All of a member, and no more than the archive declares."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         while size > 0 and (piece := packed.read(min(COPY_BYTES, size))):
             file.write(piece)

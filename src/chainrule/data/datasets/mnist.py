@@ -20,7 +20,7 @@ import numpy as np
 
 from chainrule.cache import cache_folder
 from chainrule.data.datasets.dataset import Array, Dataset, Split
-from chainrule.data.datasets.keep import replacing
+from chainrule.data.whole_files import replacing
 from chainrule.errors import FileError
 from chainrule.messages import say
 
@@ -132,5 +132,6 @@ def _unpack(name: str) -> bytes:
 
 
 def _keep(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         file.write(content)

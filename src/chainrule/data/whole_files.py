@@ -1,4 +1,4 @@
-"""Files of the cache folder: whole or not there."""
+"""Files that are whole or not there, whenever a crash comes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     It is written beside the target, fsynced and renamed: several processes may do so at once, and each leaves a whole
     file. Raises: OSError.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Not tempfile.mkstemp, whose files only their owner can read: a cache folder may serve a whole classroom.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
