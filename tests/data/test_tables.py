@@ -389,3 +389,11 @@ def test_a_real_table():
     assert sum(bool(f.marked) for f in found.features) == 4
     assert int(read.find("bill_length_mm").missing.sum()) == 2
     assert int(read.find("sex").missing.sum()) == 11
+
+
+def test_a_column_of_gaps_alone_can_be_predicted_from():
+    rows = "\n".join(f"{'red' if n % 3 else 'blue'},{n}" for n in range(9))
+    found = layout(f"c,y\n{rows}\n,9\n", target="y")
+    assert found.encode(table("c,y\n,1\n"), unknown="error").categories.tolist() == [[0]]
+    seen = layout(f"c,y\n{rows}\n", target="y")
+    assert seen.encode(table("c,y\n,1\n,2\n")).categories.tolist() == [[2], [2]]

@@ -208,3 +208,36 @@ def test_a_page_goes_to_a_file(tmp_path, capsys):
     assert capsys.readouterr().out.strip() == str(out)
     assert main(["show", "examples/digits.formula", "--as", "latex"]) == 0
     assert capsys.readouterr().out == out.read_text(encoding="utf-8")
+
+
+def test_rows_that_the_program_cannot_read_are_named(tmp_path, monkeypatch):
+    """Not numbers, too few or too many cells, a name twice: one line each, and never a prediction of something else."""
+    monkeypatch.chdir(tmp_path)
+    body = [f"{n % 5}.5,{'red' if n % 2 else 'blue'},{n}" for n in range(24)]
+    Path("table.csv").write_text("\n".join(["size,colour,price", *body]) + "\n", encoding="utf-8")
+    told = ["--target", "price", "--hidden", "2", "--epochs", "1", "--out", "run", "--engine", "interpreter"]
+    assert main(["train", "table.csv", *told]) == 0
+    assert main(["show", "run/model.safetensors", "--as", "numpy", "--out", "reader.py"]) == 0
+    good = "size,colour\n1.5,red\n"
+    for text, said in {
+        good + "inf,red": "column size: 'inf' is no number",
+        good + "1_000,red": "column size: '1_000' is no number",
+        good + "1e999,red": "column size: '1e999' is no number",
+        good + "big,red": "column size: 'big' is no number",
+        good + "2.5": "new.csv, row 2: there are not as many values",
+        good + "2.5,red,3": "new.csv, row 2: there are not as many values",
+        "size,colour,size\n1,red,2": "new.csv has two columns of one name",
+        good + ",": "",
+    }.items():
+        Path("new.csv").write_text(text + "\n", encoding="utf-8")
+        run = subprocess.run(
+            [sys.executable, "-I", "reader.py", "new.csv"], capture_output=True, text=True, check=False
+        )
+        assert run.stderr.startswith(said) and len(run.stderr.splitlines()) == bool(said), run.stderr
+
+
+def test_an_output_that_reads_no_input_is_written(tmp_path):
+    net = formula("input x[i]\nparameter b[k] = normal\ny[k] = softmax[k](b[k])", sizes={"i": 3, "k": 4})
+    np.testing.assert_allclose(
+        predicted(net, {"x": np.ones((5, 3))}, tmp_path), net.predict(np.ones((5, 3))), rtol=1e-6
+    )

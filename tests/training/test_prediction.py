@@ -326,3 +326,20 @@ def test_rows_that_look_at_each_other_go_through_together():
     assert found["mean_absolute_error"] == pytest.approx(np.abs(x - x.mean()).mean())
     counted = formula(text.replace("mean[n](a)", "size(n)"), dtype="float64")
     np.testing.assert_array_equal(counted.predict(x), x - 5000)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_class_numbers_alone_give_is_of_the_networks_dtype(dtype):
+    net = formula("size v = 5\ninput a in v, b in v\ny = where(a > b, 1, [a == b]/2)", dtype=dtype)
+    for _ in range(20):  # the interpreter first, then the compiled step
+        assert net.predict(a=[1, 2, 2], b=[2, 1, 2]).dtype == dtype
+
+
+def test_how_an_array_lies_in_memory_changes_no_bit():
+    x = np.random.default_rng(0).normal(size=(137, 40)).astype(np.float32)
+    net = formula("input x[i]; target t; parameter w[i] = normal(0, 1)\ny = sum[i](w[i]*x[i])\nE = (y - t)**2".replace(";", "\n"))
+    t = np.zeros(137)
+    turned = np.asfortranarray(x)
+    np.testing.assert_array_equal(net.predict(turned), net.predict(x))
+    assert net.evaluate(turned, t) == net.evaluate(x, t)
+    np.testing.assert_array_equal(net.gradients(turned, t)["w"], net.gradients(x, t)["w"])

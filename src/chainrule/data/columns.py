@@ -138,7 +138,7 @@ class Layout:
         other = len(feature.words)
         absent = places.get("", other)  # "" stands for a missing value, where training saw one
         moved = np.array([places.get(word, other) for word in column.words] + [absent], dtype=np.int64)
-        strange = np.flatnonzero((moved[:-1] == other)[column.codes] & (column.codes >= 0))
+        strange = np.flatnonzero((moved == other)[column.codes] & (column.codes >= 0))
         if unknown == "error" and len(strange):
             row, known = int(strange[0]), ", ".join(w for w in feature.words if w)[:200]
             raise DataError(

@@ -36,13 +36,24 @@ def as_rows(values, shape, dtype):
         raise ValueError(f"a row has the shape {shape}, and what came has {array.shape}")
     return array.reshape(len(array), *shape)'''
 
+FINITE = '''\
+def finite(text, column):
+    """A number as it is written, such as 12, -0.5, or 3e-4."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.inf
+    if not math.isfinite(value) or "_" in text:
+        raise SystemExit(f"column {column}: {text!r} is no number such as 12.5: correct it, or leave it empty")
+    return value'''
+
 NUMBER = '''\
 def number(row, column, kind):
     """A cell as a number: NaN where it is missing."""
     text = row[column].strip()
     if text in MISSING:
         return math.nan
-    return float(text)'''
+    return finite(text, column)'''
 
 NUMBER_OR_DATE = '''\
 def number(row, column, kind):
@@ -51,7 +62,7 @@ def number(row, column, kind):
     if text in MISSING:
         return math.nan
     if kind == "number":
-        return float(text)
+        return finite(text, column)
     date = datetime.fromisoformat(text).replace(tzinfo=None)
     days = (date - datetime(1970, 1, 1)).total_seconds() / 86400
     return {"day": days, "month": date.month, "weekday": date.weekday(), "hour": days % 1 * 24}[kind]'''
@@ -189,7 +200,7 @@ class _Source:
             lists.append(f"CLASSES = {list(layout.target.words)!r}")
         lists.append(f"MISSING = {sorted(MISSING)!r}")
         dated = any(f.kind != "number" for f in layout.numbers)
-        parsers = [NUMBER_OR_DATE if dated else NUMBER] if layout.numbers else []
+        parsers = [FINITE, NUMBER_OR_DATE if dated else NUMBER] if layout.numbers else []
         parsers += [CATEGORY] if layout.categories else []
         return ["\n".join(lists), *parsers, self._encode(layout)]
 
@@ -250,7 +261,15 @@ class _Source:
                 "            if name not in (rows.fieldnames or []):",
             ]
             lines += ['                raise SystemExit(f"{path} has no column {name}")']
-            lines += ["        return encode(list(rows))"]
+            lines += [
+                "        if len(set(rows.fieldnames)) < len(rows.fieldnames):",
+                '            raise SystemExit(f"{path} has two columns of one name")',
+                "        table = list(rows)",
+                "        for place, row in enumerate(table, 1):",
+                "            if None in row or None in row.values():",
+                '                raise SystemExit(f"{path}, row {place}: there are not as many values as columns")',
+                "        return encode(table)",
+            ]
         elif self._is_plain():
             lines += ['    if path.endswith(".npy"):', "        return [np.load(path, allow_pickle=False)]"]
             lines += ['    with open(path, newline="", encoding="utf-8-sig") as file:']

@@ -44,9 +44,10 @@ def predictor_text(program: Program, sizes: Mapping[str, int], hyper: Mapping[st
     inputs = tuple((names[t.name], t) for t in program.inputs if t.name in read)
     kept = tuple((names[t.name], t) for t in program.kept if t.name in read)
     text = "\n".join(body)
-    if re.search(rf"\b{told.size(program.samples)}\b", text):
+    rows = names.get(f"size {program.samples}")
+    if rows and re.search(rf"\b{rows}\b", text):
         first = next(name for name, t in inputs if program.samples in t.indices)
-        body = [f"{told.size(program.samples)} = len({first})", *body]
+        body = [f"{rows} = len({first})", *body]
     head = [SILENCE] if any(isinstance(n, Where) for line in told.ahead for n in walk(line.value)) else []
     constants = [
         f"{names[f'size {i}']} = {sizes[i]}"

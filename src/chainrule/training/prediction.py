@@ -91,7 +91,8 @@ class Prediction:
             network.run(self.program, {n: a[start : start + chunk] for n, a in arrays.items()})[output]
             for start in range(0, max(rows, 1), chunk)
         ]
-        return np.concatenate(parts) if network.system.is_sampled(output) else parts[0]
+        whole = np.concatenate(parts) if network.system.is_sampled(output) else parts[0]
+        return whole.astype(network.dtype, copy=False)  # what is computed from class numbers alone has another
 
     def compiled(self, network: Network, arrays: Mapping[str, Array]) -> Array | None:
         """The output by the compiled step, or None where the interpreter is to do it."""
