@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import threading
 
@@ -366,6 +367,172 @@ def test_a_checkpoint_holds_what_made_it(tmp_path):
     assert found.position.steps == 3
     assert len(found.history) == 1
     assert read_checkpoint(found.path).settings == found.settings
+
+
+# --- what callbacks keep and log --------------------------------------------------------------------------------------
+
+
+class Keeps(Callback):
+    """Has this state; `got` is what a checkpoint gave back."""
+
+    def __init__(self, state):
+        self.state, self.got = state, None
+
+    def state_dict(self):
+        return self.state
+
+    def load_state_dict(self, state):
+        self.got = state
+
+
+def brought_back(folder, state):
+    network().fit(X, T, checkpoints=folder, callbacks=[Keeps(state)], **OPTIONS | {"engine": "interpreter"})
+    again = Keeps(None)
+    network().fit(X, T, resume=folder, callbacks=[again], **OPTIONS | {"engine": "interpreter"})
+    return again.got
+
+
+STATES = {
+    "a generator of NumPy's": np.random.default_rng(3).bit_generator.state,
+    "an older one": np.random.RandomState(3).get_state(legacy=False),
+    "one of Python's": {"state": random.Random(3).getstate()},
+    "numbers as names": {"best": {1: 0.5, 2: 0.25}},
+    "names that look like ours": {"a": {"array": "callbacks/0"}, "b": {"not finite": "nan"}},
+    "one path twice": {"a/b": np.zeros(2), "a": {"b": np.ones(2)}},
+    "a long name": {"n" * 300: np.zeros(2)},
+    "long lists": {"losses": [0.1 * n for n in range(700_000)], "rows": [0] * 700_000},
+    "strange numbers": {"best": float("inf"), "rates": [float("nan")] * 100, "large": 2**70},
+} | {
+    f"an array of {kind}": {"counts": np.arange(3).astype(kind)}
+    for kind in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float64", "bool")
+}
+
+
+@pytest.mark.parametrize("state", STATES.values(), ids=STATES)
+def test_a_callback_gets_its_state_back(tmp_path, state):
+    np.testing.assert_equal(brought_back(tmp_path, state), state)
+
+
+def test_a_callback_without_a_state_is_not_given_one(tmp_path):
+    assert brought_back(tmp_path, None) is None
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        ({"seen": {1, 2}}, "set"),
+        ({"names": np.array(["a"])}, "ndarray <U1"),
+        ({"z": np.ones(2, np.complex64)}, "ndarray complex64"),
+        ({"half": "\ud800"}, "ud800"),
+        ([1, 2], "list"),
+    ],
+)
+def test_a_state_that_no_file_can_hold_is_refused_before_the_first_step(tmp_path, state, kind):
+    net = network()
+    with pytest.raises(SettingError, match=f"the state of Keeps cannot be kept in a checkpoint: .*{kind}"):
+        net.fit(X, T, checkpoints=tmp_path, callbacks=[Keeps(state)], **OPTIONS)
+    assert net.steps == 0
+
+
+def test_a_state_that_cannot_be_kept_later_does_not_end_the_training(tmp_path):
+    class Grows(Keeps):
+        def on_epoch_end(self, epoch, logs=None):
+            self.state = {"seen": {1}} if epoch == 2 else {"seen": epoch}
+
+    every = Checkpoints(tmp_path, every="1 epoch", keep=9)
+    with pytest.warns(ChainruleWarning, match="could not be written, the training goes on: the state of Grows"):
+        network().fit(X, T, checkpoints=every, callbacks=[Grows({})], **OPTIONS)
+    assert [int(path.stem) for path in files(tmp_path)] == [11, 22, 44, 55]
+
+
+class Logs(Callback):
+    """Adds what `values` makes of an epoch's number to its logs."""
+
+    def __init__(self, **values):
+        self.values = values
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs |= {name: value(epoch) for name, value in self.values.items()}
+
+    def state_dict(self):
+        return {}
+
+
+def test_what_callbacks_log_stands_in_the_history_of_the_training_that_goes_on(tmp_path):
+    def logged():
+        return Logs(
+            text=lambda epoch: f"epoch {epoch}",
+            none=lambda epoch: None,
+            whole=lambda epoch: 2**60 + epoch,
+            numpy=lambda epoch: np.float32(epoch / 3),
+            ragged=lambda epoch: [1] * epoch,
+            table=lambda epoch: np.eye(2, dtype=np.int64) * epoch,
+            **{"a name " * 40: lambda epoch: 1.5},
+        )
+
+    whole = network().fit(X, T, callbacks=[logged(), Interrupt(-1)], **OPTIONS)
+    interrupted(tmp_path, 30, callbacks=[logged()])
+    _, history = resumed(tmp_path, callbacks=[logged()])
+    for name, some in (("whole", whole), ("resumed", history)):
+        for row in some.rows:
+            row["seconds"] = 0.0
+        some.save(tmp_path / f"{name}.csv")
+    text = (tmp_path / "whole.csv").read_text()
+    assert text == (tmp_path / "resumed.csv").read_text()
+    assert "epoch 2" in text
+    assert "numpy" not in text.partition("\n")[2]
+    np.testing.assert_equal(history.rows[0]["table"], np.eye(2, dtype=np.int64) * 0, strict=True)
+
+
+def test_a_log_that_no_file_can_hold_does_not_end_the_training(tmp_path):
+    with pytest.warns(ChainruleWarning, match="could not be written.*the logs have place of the kind .*Path"):
+        network().fit(X, T, checkpoints=tmp_path, callbacks=[Logs(place=lambda epoch: tmp_path)], **OPTIONS)
+
+
+# --- what callbacks set -----------------------------------------------------------------------------------------------
+
+
+def test_weights_and_a_rate_that_are_set_when_a_training_begins_do_not_undo_what_was_reached(tmp_path):
+    class Starts(Callback):
+        def on_train_begin(self, logs=None):
+            self.training.set_weights({"v": np.ones(6)})
+            self.training.learning_rate = 0.02
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.training.learning_rate /= 2
+
+        def state_dict(self):
+            return {}
+
+    whole = network()
+    whole.fit(X, T, callbacks=[Starts(), Interrupt(-1)], **OPTIONS)
+    interrupted(tmp_path, 30, callbacks=[Starts()])
+    net, _ = resumed(tmp_path, callbacks=[Starts()])
+    same(net, whole)
+
+
+def test_a_signal_before_the_first_step_of_an_epoch_does_not_begin_the_epoch_twice(tmp_path):
+    class AtTheBeginning(Interrupt):
+        def on_train_batch_end(self, batch, logs=None):
+            """Not here."""
+
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == self.at:
+                os.kill(os.getpid(), self.number)
+
+    def run(at, **options):
+        net = network()
+        callbacks = [LearningRateScheduler(lambda epoch, rate: rate / 2), AtTheBeginning(at)]
+        history = net.fit(X, T, callbacks=callbacks, **OPTIONS, **options)
+        return net, history
+
+    whole, _ = run(-1)
+    _, history = run(3, checkpoints=tmp_path)
+    assert history.interrupted
+    assert latest(tmp_path).position.steps == 0
+    net, history = run(-1, resume=tmp_path)
+    assert history.epoch == [0, 1, 2, 3, 4]
+    same(net, whole)
 
 
 # --- sources ----------------------------------------------------------------------------------------------------------

@@ -200,12 +200,13 @@ class Keeper:
     def write(self, checkpoint: Checkpoint) -> None:
         """Write one, and drop the oldest. What cannot be written is told of, and the training goes on.
 
-        A full disk may have room again in an hour; to end here would lose what was reached since the last one.
+        A full disk may have room again in an hour, and a callback's state may be another one then; to end here would
+        lose what was reached since the last one.
         """
         path = self.place / f"{checkpoint.position.done:012d}{SUFFIX}"
         try:
             write_checkpoint(path, checkpoint)
-        except FileError as error:
+        except (FileError, SettingError) as error:
             warn(say("checkpoints.not_written", reason=error))
         self.began = time.monotonic()
         with contextlib.suppress(OSError, FileError):

@@ -49,7 +49,20 @@ FORMAT = "chainrule"
 MAX_FILE_BYTES = 64 * 2**30
 MAX_AXES = 16
 MAX_NAME = 200
-ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "U8": 1, "BOOL": 1}
+ITEM_BYTES = {
+    "F64": 8,
+    "F32": 4,
+    "F16": 2,
+    "I64": 8,
+    "U64": 8,
+    "I32": 4,
+    "U32": 4,
+    "I16": 2,
+    "U16": 2,
+    "I8": 1,
+    "U8": 1,
+    "BOOL": 1,
+}
 NO_SUM = "0" * 64
 SUM_AT = re.compile(rb'(?<!\\)"sha256":"([0-9a-f]{64})"')
 OWN = ("format", "kind", "version", "sha256", "data_sha256")
@@ -132,6 +145,9 @@ def pack(kind: Kind, tensors: Mapping[str, Array], metadata: Mapping[str, str]) 
         raise kind.error(say("hostile.header_too_long", came=len(head), limit=kind.max_header_bytes))
     if len(tensors) > kind.max_arrays:
         raise kind.error(say("hostile.arrays_to_write", came=len(tensors), limit=kind.max_arrays))
+    odd = next((n for n, said in header.items() if _entry(kind, n, said) is None), None)
+    if odd is not None:
+        raise kind.error(say("hostile.cannot_keep", what=say(f"hostile.{kind.name}"), reason=plain(odd)))
     return b"".join((_signed(head), data))
 
 
@@ -201,7 +217,10 @@ def _read(path: Path, kind: Kind, most: int) -> bytes:
 def _read_head(path: Path, kind: Kind) -> tuple[int, bytes]:
     """The file's size, and its first bytes up to the data."""
     start = _read(path, kind, 8)
-    size = path.stat().st_size
+    try:
+        size = path.stat().st_size
+    except OSError as error:  # it was there a moment ago
+        raise bad(path, kind, "cannot_read", reason=error.strerror or error) from None
     if size > MAX_FILE_BYTES:
         raise bad(path, kind, "too_large", came=size, limit=MAX_FILE_BYTES)
     if len(start) < 8:

@@ -19,7 +19,7 @@ from chainrule.formula.text import update_text
 from chainrule.messages import say
 from chainrule.training.advice import Advisor, check_targets
 from chainrule.training.callbacks.base import CallbackList
-from chainrule.training.checkpoint_file import Position
+from chainrule.training.checkpoint_file import Position, check_states
 from chainrule.training.checkpoints import Checkpoints, Keeper, latest
 from chainrule.training.diverge import Lost, explain_divergence, good_steps
 from chainrule.training.feed import Piece, Stream, Streamed, Whole, feed_for
@@ -242,6 +242,8 @@ class Training:
                 self._adopt()
                 if self.resumed is not None:
                     restore_history(self, self.resumed)
+                if self.keeper is not None:
+                    check_states(self.callbacks.state_dict())
                 while epoch < plan.epochs and not self.stop:
                     for report, seconds in self._epochs(epoch):
                         if report.steps:  # none where Ctrl-C came before the first: nothing was reached
@@ -281,6 +283,7 @@ class Training:
             before=self.position.before,
             shift=self.shift,
             epochs=self.network.epochs,
+            begun=whole is not None,
             stopped=self.stop,
             rate=self.rates.asked,
         )
@@ -329,7 +332,7 @@ class Training:
         """One epoch, piece by piece, from where a checkpoint left it."""
         whole = EpochReport(0, 0, dict.fromkeys(self.program.watched, 0.0))
         start = time.perf_counter()
-        if self.resumed is not None and epoch == self.position.epoch and self.position.steps:
+        if self.resumed is not None and epoch == self.position.epoch and self.position.begun:
             whole.steps, whole.samples = self.position.steps, self.position.samples
             whole.sums |= self.position.sums
             start -= self.position.seconds

@@ -96,11 +96,15 @@ def _checked(training: Training, checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def restore_history(training: Training, checkpoint: Checkpoint) -> None:
-    """What earlier epochs reached, and what the callbacks knew."""
+    """What earlier epochs reached, and what the callbacks knew; the weights and the rate too, where one set them anew
+    when it was told that a training begins."""
     for epoch, logs in checkpoint.history:
         training.history.add(epoch, {n: v for n, v in logs.items() if n != "seconds"}, logs["seconds"])
     training.callbacks.load_state_dict(checkpoint.callbacks)
     position = checkpoint.position
+    training.set_weights(_checked(training, checkpoint))
+    if position.rate is not None:
+        training.rates.set_rate(position.rate)
     training.watcher.note(
         say("checkpoints.resumed", path=checkpoint.path, epoch=position.epoch + 1, step=position.steps)
     )

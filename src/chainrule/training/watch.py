@@ -69,7 +69,10 @@ class History:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return repr(value) if np.ndim(value) == 0 else json.dumps(np.asarray(value).tolist())
+    if isinstance(value, str):
+        return value
+    plain = np.asarray(value).tolist() if isinstance(value, np.generic) else value
+    return repr(plain) if np.ndim(value) == 0 else json.dumps(np.asarray(value).tolist())
 
 
 class Watcher:

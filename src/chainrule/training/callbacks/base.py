@@ -226,8 +226,7 @@ class CallbackList:
 
     def state_dict(self) -> list[dict[str, Any]]:
         """Of each callback its name, and its state where it has one."""
-        has = [hasattr(c, "state_dict") for c in self.callbacks]
-        states = [dict(c.state_dict()) if own else None for c, own in zip(self.callbacks, has, strict=True)]
+        states = [c.state_dict() if hasattr(c, "state_dict") else None for c in self.callbacks]
         return [{"name": _name(c), "state": s} for c, s in zip(self.callbacks, states, strict=True)]
 
     def load_state_dict(self, states: Sequence[Mapping[str, Any]]) -> None:
