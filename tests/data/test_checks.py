@@ -156,3 +156,11 @@ def test_one_hot_rows_lead_back_to_their_labels(labels):
     assert rows.shape == (len(labels), 10)
     assert rows.sum(axis=1).tolist() == [1] * len(labels)
     assert rows.argmax(axis=1).tolist() == labels
+
+
+def test_a_masked_number_is_no_number():
+    """The numbers behind a mask are there, and would be trained on."""
+    masked = np.ma.array([[1.0, 2.0], [3.0, 4.0]], mask=[[False, False], [True, False]])
+    with pytest.raises(DataError, match=r"x has a masked number at \[1, 0\]"):
+        as_numbers("x", masked)
+    assert type(as_numbers("x", np.ma.array([1.0, 2.0]))) is np.ndarray

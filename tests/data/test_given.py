@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from chainrule.data.frames import as_frame, matrix
 from chainrule.errors import ChainruleWarning, DataError, FileError
 from chainrule.training.network import Network, formula, load
 
@@ -316,3 +317,32 @@ def test_archives_that_do_not_fit():
         trained(LINE, "x.npy")
     with pytest.raises(DataError, match="holds the arrays p, q, and none of them is x"):
         trained(LINE, x="other.npz", t=T)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_columns_of_true_and_false_in_files_are_numbers(tmp_path, kind):
+    """As they are in a table in memory, and to chainrule.stream."""
+    frame = FRAME.assign(a=FRAME["a"] > 0)
+    path = tmp_path / f"flags.{kind}"
+    frame.to_parquet(path) if kind == "parquet" else frame.to_csv(path, index=False)
+    networks = [formula(LINE), formula(LINE)]
+    for network, data in zip(networks, [frame, path], strict=True):
+        network.fit(data, epochs=2, verbose=0)
+    np.testing.assert_array_equal(networks[0].parameters["w"], networks[1].parameters["w"])
+    assert networks[1].notes["columns"] == {"x": ["a", "b"]}
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_a_gap_among_true_and_false(tmp_path, kind):
+    frame = FRAME.assign(a=(FRAME["a"] > 0).astype(object))
+    frame.loc[2, "a"] = None
+    path = tmp_path / f"flags.{kind}"
+    frame.to_parquet(path) if kind == "parquet" else frame.to_csv(path, index=False)
+    with pytest.raises(DataError, match="row 3, column a: there is no value"):
+        formula(LINE).fit(path, verbose=0)
+
+
+def test_tables_are_read_row_after_row():
+    """As arrays are: sums over columns that lie one after the other are rounded in another order."""
+    found = as_frame(FRAME)
+    assert matrix(found.source, found.columns).flags.c_contiguous

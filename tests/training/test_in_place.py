@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import chainrule
@@ -107,3 +109,24 @@ def test_a_number_that_is_not_finite_is_told_before_the_first_step(files, bad, m
     with pytest.raises(DataError, match=rf"x\.npy.*\[{ROWS - 1}, 4\]"):
         trained(chainrule.stream(files), callbacks=[lambda epoch, logs: steps.append(epoch)])
     assert steps == []
+
+
+@pytest.mark.parametrize("kind", ["npy", "blocks", "parquet"])
+@pytest.mark.parametrize("text", ["label     y in k", "target    y[k]"])
+def test_classes_are_counted_in_all_rows(files, tmp_path, monkeypatch, kind, text):
+    """A file is often sorted by its classes: the rows that are looked at first have one of them."""
+    monkeypatch.setattr(feed, "HEAD_ROWS", 5)
+    x, y = map(np.load, files)
+    y = np.sort(y)
+    y[:5] = 0
+    np.save(files[1], y)
+    pq.write_table(pa.table({**{f"x{k}": x[:, k] for k in range(6)}, "y": y}), tmp_path / "a.parquet", 100)
+    source = {
+        "npy": lambda: chainrule.stream(files),
+        "blocks": lambda: chainrule.stream(files, shuffle="blocks"),
+        "parquet": lambda: chainrule.stream(tmp_path / "a.parquet", target="y"),
+    }[kind]()
+    formulas = FORMULAS.replace("j = 8, k = 3", "j = 8").replace("label     y in k", text)
+    network = chainrule.formula(formulas.replace("[k == y]", "y[k]") if "target" in text else formulas)
+    network.fit(source, epochs=1, verbose=0)
+    assert network.sizes["k"] == 3

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import chainrule
 from chainrule.errors import DataError, FileError, FormulaError, SettingError, ShapeError
 from chainrule.training.network import Network, formula
 
@@ -252,3 +253,13 @@ def test_parameters_without_a_starting_value_can_be_set():
         net.set_parameters(b=0.5)
         assert net.parameters["b"] == 0.5
         assert net.kept["s"] == 5
+
+
+@pytest.mark.parametrize(
+    "given", [lambda: iter(()), [(np.ones((2, 3)), np.ones(2))], chainrule.stream((np.ones((2, 3)), np.ones(2)))]
+)
+def test_batches_where_arrays_are_wanted(given):
+    """A function that makes batches, a list of them; and gradients take none."""
+    net = formula("input x[i]\ntarget t\nparameter w[i] = zeros\ny = sum[i](w[i]*x[i])\nE = (y - t)**2")
+    with pytest.raises(DataError, match=r"x came as .*chainrule\.stream"):
+        net.gradients(given)

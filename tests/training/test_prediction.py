@@ -337,7 +337,7 @@ def test_what_class_numbers_alone_give_is_of_the_networks_dtype(dtype):
 
 def test_how_an_array_lies_in_memory_changes_no_bit():
     x = np.random.default_rng(0).normal(size=(137, 40)).astype(np.float32)
-    net = formula("input x[i]; target t; parameter w[i] = normal(0, 1)\ny = sum[i](w[i]*x[i])\nE = (y - t)**2".replace(";", "\n"))
+    net = formula("input x[i]\ntarget t\nparameter w[i] = glorot_uniform\ny = sum[i](w[i]*x[i])\nE = (y - t)**2")
     t = np.zeros(137)
     turned = np.asfortranarray(x)
     np.testing.assert_array_equal(net.predict(turned), net.predict(x))

@@ -206,3 +206,12 @@ def test_a_wide_table_is_never_dense():
     assert (shares == truth).mean() > 0.9
     assert reached["accuracy"] > 0.9
     assert peak < 400e6
+
+
+def test_a_table_of_keys_is_a_table():
+    """SciPy's dok_array is a dict, and no arrays by name."""
+    x = sp.random(20, 30, 0.1, format="dok", rng=0)
+    networks = [formula(TWO_LAYERS), formula(TWO_LAYERS)]
+    for network, data in zip(networks, [x, x.tocsr()], strict=True):
+        network.fit(data, np.eye(3)[np.arange(20) % 3], epochs=1, verbose=0, advice=False)
+    np.testing.assert_array_equal(networks[0].predict(x), networks[1].predict(x.tocsr()))

@@ -61,9 +61,21 @@ def as_numbers(name: str, value: object, shape: tuple[int | None, ...] | None = 
 
 def _array(name: str, value: object) -> Array:
     try:
-        return value if isinstance(value, np.ndarray) else np.asarray(value)
+        array = value if isinstance(value, np.ndarray) else np.asarray(value)
     except (ValueError, TypeError):
         raise DataError(say("data.ragged", name=name)) from None
+    return array if type(array) is np.ndarray else unmasked(name, array)
+
+
+def unmasked(name: str, array: Array) -> Array:
+    """A masked array without its mask. Raises: DataError where that hides a number: it is no value."""
+    if not isinstance(array, np.ma.MaskedArray):
+        return array
+    mask = np.ma.getmaskarray(array)
+    if mask.any():
+        place = ", ".join(str(int(p)) for p in np.argwhere(mask)[0])
+        raise DataError(say("data.masked", name=name, place=place))
+    return np.asarray(array.data)
 
 
 def _native(name: str, array: Array) -> Array:

@@ -226,7 +226,14 @@ def matrix(source: str, columns: Sequence[Cells]) -> Array:
     for column in columns:
         if column.kind != "numbers":
             raise no_numbers(source, column)
-    return np.column_stack([column.read() for column in columns]) if columns else np.zeros((0, 0))
+    found = [column.read() for column in columns]
+    # Row after row, as an array has them: with the columns one after the other, sums would be rounded in another order.
+    return np.stack(found, axis=1, out=_rows_of(found)) if found else np.zeros((0, 0))
+
+
+def _rows_of(columns: Sequence[Array]) -> Array:
+    """Room for columns side by side, row after row."""
+    return np.empty((len(columns[0]), len(columns)), np.result_type(*columns))
 
 
 def no_numbers(source: str, column: Cells) -> DataError:

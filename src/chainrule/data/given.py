@@ -383,6 +383,9 @@ def _cells(source: str, column: Column) -> Cells:
     kind = _kind(column)
 
     def read() -> Array:
+        if _is_logical(column):
+            truths = np.array([word.lower() == "true" for word in column.words] + [np.nan])
+            return truths[column.codes]
         if len(column.numbers.wrong):
             row = int(column.numbers.wrong[0])
             raise not_a_number(source, row, column.name, column.words[column.codes[row]])
@@ -394,10 +397,17 @@ def _cells(source: str, column: Column) -> Cells:
 def _kind(column: Column) -> Kind:
     if column.has_dates:
         return "dates"
-    if column.is_numeric:
+    if column.is_numeric or _is_logical(column):
         return "numbers"
     read = int((~np.isnan(column.numbers.values)).sum())  # also 1e999, which is a number too large
     words = int((column.codes >= 0).sum()) - read if len(column.numbers.wrong) else 0
     if words < max(read, 1):  # where most are numbers, the others are mistakes, which are named
         return "numbers"
     return "dates" if len(column.days.wrong) <= (1 - MOSTLY) * words else "text"
+
+
+def _is_logical(column: Column) -> bool:
+    """Whether all values are true or false, as Parquet's booleans become and pandas writes them into a CSV file."""
+    if column.is_numeric or column.has_dates or not len(column.numbers.wrong):
+        return False
+    return {word.lower() for word in column.words} <= {"true", "false"}

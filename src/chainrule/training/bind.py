@@ -16,6 +16,8 @@ import numpy as np
 
 from chainrule.data.checks import WrongValue, as_class_numbers, as_classes, as_numbers, one_hot, same_length
 from chainrule.data.given import Read, Want, Wanted, are_arrays, is_plain, resolve
+from chainrule.data.sources import Source
+from chainrule.data.sources.streams import is_batches
 from chainrule.data.sparse import SparseRows, as_sparse, is_sparse, rows_at_once
 from chainrule.errors import DataError, SettingError, warn
 from chainrule.formula.evaluate import Array, evaluate
@@ -66,6 +68,7 @@ def bind(
     wanted, what to do; FileError for a file.
     """
     wanted = system.of_role(*roles)
+    data = [_table_of_keys(item) if isinstance(item, Mapping) and is_sparse(item) else item for item in data]
     if are_arrays(data, named):
         return Bound(_checked(system, sizes, wanted, _by_name(system, wanted, data, named)), {})
     read = resolve(data, named, _want(system, sizes, wanted, _trained_columns(notes)))
@@ -80,6 +83,11 @@ def bind(
         if error.name not in origins:
             raise
         raise origins[error.name].told(error) from None
+
+
+def _table_of_keys(value: Any) -> object:
+    """SciPy's dok_array, which is a dict, as one that is none."""
+    return value.tocsr()
 
 
 def _trained_columns(notes: Mapping[str, object]) -> dict[str, list[str]]:
@@ -112,6 +120,9 @@ def _checked(system: System, sizes: Sizes, wanted: Sequence[Tensor], given: Mapp
     arrays: dict[str, Any] = {}
     for tensor in wanted:
         if tensor.name not in given:
+            for name, value in given.items():
+                if _holds_batches(value):
+                    raise DataError(say("training.batches_came", name=name, came=type(value).__name__))
             raise DataError(say("training.missing_data", name=tensor.name, wanted=", ".join(t.name for t in wanted)))
     alone = _one_sample_alone(system, given)
     counts = _class_counts(sizes, wanted, given)
@@ -130,6 +141,13 @@ def _checked(system: System, sizes: Sizes, wanted: Sequence[Tensor], given: Mapp
     for fact in system.facts:
         _check_fact(fact, arrays, system)
     return arrays
+
+
+def _holds_batches(value: object) -> bool:
+    """Whether this is no array but a source, an iterable of batches, a list of such, or a function that makes them."""
+    if isinstance(value, list):
+        return bool(value) and isinstance(value[0], tuple | Mapping) and len(np.shape(next(iter(value[0]), ()))) > 0
+    return isinstance(value, Source) or is_batches(value) or (callable(value) and not hasattr(value, "__array__"))
 
 
 def _class_counts(sizes: Sizes, wanted: Sequence[Tensor], given: Mapping[str, object]) -> dict[str, int]:

@@ -21,6 +21,7 @@ from chainrule.data.sources.prefetch import prefetch
 from chainrule.errors import DataError, SettingError
 from chainrule.formula.evaluate import Array
 from chainrule.formula.expr import tensors
+from chainrule.formula.shapes import MAX_ENTRIES
 from chainrule.messages import say
 from chainrule.training.weights import Data, class_weights
 
@@ -99,6 +100,7 @@ class Stream:
         block = source.head(count)
         self.names = self._names(block)
         self.plain: tuple[str, ...] = ()
+        self._count_classes(block)
         self.arrays = self._bound(block).arrays
         self.plain = self._unchanged(block)
 
@@ -121,6 +123,30 @@ class Stream:
             came, names = ", ".join(block) or "–", ", ".join(wanted) or "–"
             raise DataError(say("checkpoints.fields", name=self.source.name, came=came, wanted=names))
         return dict(zip(block, wanted, strict=False))
+
+    def _count_classes(self, block: Block) -> None:
+        """How many classes there are, where neither the formulas nor a training before say it: from all rows.
+
+        A file is often sorted by them, and its first rows have one. What are no class numbers `bind` refuses.
+        """
+        known, largest = self.network.sizes, dict[str, tuple[float, str]]()
+        for field, name in self.names.items():
+            index, values = self._counted(name, block[field]), block[field]
+            if index is None or index in known or (values < 0).any() or (values != np.floor(values)).any():
+                continue
+            found = self.source.largest(field)
+            if found is not None:
+                largest[index] = max(largest.get(index, (0.0, name)), (found, name))
+        for index, (number, name) in largest.items():
+            self.network.learn_size(index, int(min(number, MAX_ENTRIES)) + 1, name)
+
+    def _counted(self, name: str, values: Array) -> str | None:
+        """The index whose values a quantity counts, as class numbers do."""
+        tensor = self.network.system.tensors[name]
+        own = [i for i in tensor.indices if i != self.network.system.samples]
+        if tensor.classes is not None:
+            return str(tensor.classes)
+        return own[0] if tensor.role == "target" and len(own) == 1 and values.ndim == 1 else None
 
     def _bound(self, block: Block) -> Data:
         """A block by the formulas' names, checked. Raises: DataError, with the row as it is counted from the start."""

@@ -126,6 +126,10 @@ class Network:
         self._sizes.spread()
         return dict(self._sizes.known)
 
+    def learn_size(self, index: str, size: int, of: str) -> None:
+        """Note how long an index is, from the data `of` a quantity. Raises: ShapeError where it is known otherwise."""
+        self._sizes.learn(index, size, say("training.from_data", name=of))
+
     @property
     def formulas(self) -> str:
         """The text that the network was made from."""
@@ -217,6 +221,8 @@ class Network:
         rows = len(next(iter(arrays.values()))) if arrays else 1
         sizes = {**self._sizes.known, self.system.samples: rows}
         cast = {n: a.astype(self.dtype, copy=False) if a.dtype.kind != "i" else a for n, a in arrays.items()}
+        # Row after row: sums over an array that lies otherwise are rounded in another order.
+        cast = {n: np.ascontiguousarray(a) if a.ndim else a for n, a in cast.items()}
         with within_memory():
             return run(program, {**cast, **self._kept}, sizes, self.hyper_values(program, hyper))
 

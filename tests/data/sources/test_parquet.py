@@ -223,3 +223,13 @@ def test_without_pyarrow(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(SettingError, match=r"pip install 'chainrule\[table\]'"):
         stream(path, target="y")
+
+
+def test_no_window_is_a_small_rest(tmp_path, monkeypatch):
+    """A training on a file that is sorted by class would end on the few classes of the last window."""
+    x, t = table(1050)
+    path = write_parquet(tmp_path / "a.parquet", x, t, 10)
+    monkeypatch.setattr(grouped, "WINDOW_BYTES", 28 * 500)  # 50 groups together at most
+    windows = list(stream(path, target="y").windows(Order(0, 0)))
+    assert [len(window) for window in windows] == [35, 35, 35]
+    assert sorted(group for window in windows for group in window) == list(range(105))

@@ -149,3 +149,17 @@ def test_it_says_what_it_is():
     source = chainrule.stream((np.zeros((5, 3), np.float32), np.arange(5)))
     assert repr(source) == "<MappedSource data: 5 rows of x float32[3], t int64[]>"
     assert repr(chainrule.stream(lambda: [np.zeros((5, 3))])).endswith("? rows of x float64[3]>")
+
+
+def test_a_list_of_batches():
+    x, t = np.arange(12.0).reshape(6, 2), np.arange(6)
+    source = chainrule.stream([(x[:4], t[:4]), (x[4:], t[4:])])
+    assert [len(block["x"]) for block in source.blocks(None)] == [4, 2]
+    assert source.cannot_replay() is None
+
+
+@pytest.mark.parametrize("made", [lambda x: (x, np.arange(3)), lambda x: [(x, np.arange(3))]])
+def test_masked_numbers_are_none(made):
+    x = np.ma.array(np.ones((3, 2)), mask=[[0, 0], [0, 1], [0, 0]])
+    with pytest.raises(DataError, match=r"x has a masked number at \[1, 1\]"):
+        chainrule.stream(made(x))

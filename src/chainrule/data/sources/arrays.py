@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.data.checks import unmasked
 from chainrule.data.memory import DEFAULT_MEMORY
 from chainrule.data.sources.checked import check_finite, converted, native
 from chainrule.data.sources.fingerprint import Digest
@@ -81,7 +82,8 @@ class Rows:
     """
 
     def __init__(self, name: str, arrays: Mapping[str, Array | Columns], files: Sequence[Unchanged] = ()):
-        self.name, self.arrays = name, dict(arrays)
+        self.name = name
+        self.arrays = {f: unmasked(f"{name}, {f}", a) if isinstance(a, np.ndarray) else a for f, a in arrays.items()}
         self.fields = {field: _field(name, field, array) for field, array in self.arrays.items()}
         lengths = {field: int(array.shape[0]) for field, array in self.arrays.items()}
         if len(set(lengths.values())) != 1:
@@ -128,6 +130,17 @@ class Rows:
                 check_finite(self.name, name, array[start : start + self.chunk], partial(add, start))
         self.known_finite = True
 
+    def largest(self, field: str) -> float:
+        """The largest number of one array, chunk by chunk. Raises: DataError for one that is not finite."""
+        array, found = self.arrays[field], -np.inf
+        for start in range(0, self.count, self.chunk):
+            for file in self.files:
+                file.check()
+            values = np.asarray(array[start : start + self.chunk])
+            check_finite(self.name, field, values, partial(add, start))
+            found = max(found, float(values.max()))
+        return found
+
     @property
     def chunk(self) -> int:
         """Rows that are looked at together."""
@@ -172,6 +185,10 @@ class MappedSource(Source):
         """See Source."""
         return self._rows.take(spread(self._rows.count, rows))
 
+    def largest(self, field: str) -> float:
+        """See Source."""
+        return self._rows.largest(field)
+
     def places(self, order: Order | None, skip: int, step: int) -> Iterator[Array]:
         """See Source."""
         rows = self._rows
@@ -203,6 +220,10 @@ class MappedBlocks(GroupedSource):
         """See GroupedSource."""
         start = group * self.run
         return self._rows.take(slice(start, start + self.groups[group]))
+
+    def largest(self, field: str) -> float:
+        """See Source."""
+        return self._rows.largest(field)
 
     def blocks(self, order: Order | None, skip: int = 0) -> Iterator[Block]:
         """See Source."""

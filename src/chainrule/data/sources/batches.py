@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.data.checks import unmasked
 from chainrule.data.memory import DEFAULT_MEMORY
 from chainrule.data.sources.checked import Array, check_finite, converted, native
 from chainrule.data.sources.fingerprint import Digest
@@ -130,6 +131,8 @@ class BatchSource(Source):
         return block
 
     def _array(self, number: int, name: str, value: Any) -> Array:
+        if isinstance(value, np.ma.MaskedArray):
+            value = unmasked(f"{say('sources.batch', name=self.name, batch=number + 1)}, {name}", value)
         try:
             array = np.asarray(value)
         except Exception as error:  # noqa: BLE001 (whatever a tensor of another library raises that cannot be an array)

@@ -64,16 +64,17 @@ class GroupedSource(Source):
             skip = 0
 
     def windows(self, order: Order) -> Iterator[list[int]]:
-        """The groups in this epoch's order, so many together as are mixed."""
-        window, held = list[int](), 0
-        for group in drawn(len(self.groups), order, 1).tolist():
-            window.append(group)
-            held += self.groups[group] * self.row_bytes
-            if held >= WINDOW_BYTES and len(window) >= LEAST_GROUPS:
-                yield window
-                window, held = [], 0
-        if window:
-            yield window
+        """The groups in this epoch's order, so many together as are mixed.
+
+        As few windows as there can be, and these of about one size: with what is left over as the last one, a training
+        on a file that is sorted by class would end on rows of a few classes.
+        """
+        groups = drawn(len(self.groups), order, 1).tolist()
+        sizes = [self.groups[group] * self.row_bytes for group in groups]
+        total, count = sum(sizes), len(list(_cut(sizes, WINDOW_BYTES)))
+        shares = [total * (number + 1) // count for number in range(count)]
+        for start, stop in _cut(sizes, WINDOW_BYTES, shares):
+            yield groups[start:stop]
 
     def _in_turn(self, skip: int) -> Iterator[Block]:
         for group, rows in enumerate(self.groups):
@@ -105,6 +106,24 @@ class GroupedSource(Source):
             start += self.groups[group]
             del block
         return held
+
+
+def _cut(sizes: Sequence[int], most: int, shares: Sequence[int] = ()) -> Iterator[tuple[int, int]]:
+    """Where windows begin and end: each ends with LEAST_GROUPS groups or more once it has `most` bytes, or all windows
+    up to it have their share.
+
+    >>> list(_cut([10] * 7, 30)), list(_cut([10] * 7, 30, [23, 46, 70]))
+    ([(0, 3), (3, 6), (6, 7)], [(0, 3), (3, 5), (5, 7)])
+    """
+    start, held, before, number = 0, 0, 0, 0
+    for place, size in enumerate(sizes):
+        held += size
+        full = held >= most or (number < len(shares) and before + held >= shares[number])
+        if full and place + 1 - start >= LEAST_GROUPS:
+            yield start, place + 1
+            start, held, before, number = place + 1, 0, before + held, number + 1
+    if start < len(sizes):
+        yield start, len(sizes)
 
 
 def _megabytes(count: int) -> str:

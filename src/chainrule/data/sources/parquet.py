@@ -100,6 +100,19 @@ class ParquetSource(GroupedSource):
         release()
         return block
 
+    def largest(self, field: str) -> float:
+        """See Source: of the columns of this field alone."""
+        of, found = self.columns[field], -np.inf
+        names = [of] if isinstance(of, str) else list(of)
+        for here in self._groups:
+            path = self.paths[here.file]
+            self._files[here.file].check()
+            with opened(path, self._metadata[here.file]) as file:
+                numbers = self._read(path, file, here, names)
+            found = max(found, *(float(values.max()) for values in numbers.values()))
+        release()
+        return found
+
     def _together(self, rows: int) -> Iterator[list[str]]:
         """The columns, so many at a time as take READ_BYTES of float64."""
         count = max(1, READ_BYTES // (8 * rows))

@@ -105,6 +105,12 @@ class Source(ABC):
             close()
         return {name: np.concatenate([part[name] for part in parts])[:rows] for name in self.fields}
 
+    def largest(self, field: str) -> float | None:
+        """The largest number of a field, in all rows: the last class. None where it takes too much to say."""
+        if self.own_batches or self.cannot_replay() is not None:
+            return None
+        return max(float(block[field].max()) for block in self.blocks(None) if block[field].size)
+
     def __repr__(self) -> str:
         fields = ", ".join(f"{name} {field.dtype}{list(field.shape)}" for name, field in self.fields.items())
         return f"<{type(self).__name__} {self.name}: {'?' if self.rows is None else self.rows} rows of {fields}>"

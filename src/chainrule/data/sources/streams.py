@@ -264,6 +264,9 @@ def _of_several(items: Sequence[Any], options: _Options) -> Source:
         raise DataError(say("sources.no_stream", came=type(items).__name__))
     if all(isinstance(item, (str, Path)) and str(item).lower().endswith(".parquet") for item in items):
         return _of_parquet([Path(item) for item in items], options)
+    if all(isinstance(item, (tuple, list, Mapping)) for item in items):
+        options.only(say("sources.what_batches"), "replayable")
+        return BatchSource(items, options.memory, options.replayable)
     options.only(say("sources.what_arrays"), "shuffle")
     names = [FEATURES, TARGET, *map(str, range(2, len(items)))]
     return _of_arrays(dict(zip(names, items, strict=False)), options)
