@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import lzma
@@ -461,3 +462,16 @@ def test_a_note_that_is_damaged_is_a_model_file_error(kept):
     keep_note(network, note)
     network.notes = json.loads(json.dumps(network.notes))
     assert note_of(network, Path("m.safetensors")) == note
+
+
+def test_a_folder_that_must_not_be_listed_is_one_line(tmp_path, capsys, monkeypatch):
+    photos(tmp_path / "photos", count=2)
+
+    def refuse(path: Path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert call(capsys, "train", "photos")[::2] == (
+        1,
+        "photos cannot be read (Permission denied): check the file and who may read it\n",
+    )

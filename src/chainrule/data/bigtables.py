@@ -110,8 +110,11 @@ def _of_text(path: Path) -> int:
         return 0
     if path.suffix.lower() == ".gz":
         size *= 4  # of tables as they are usually packed; what it really is, only unpacking tells
-    with open(path, "rb") as file:
-        start = file.read(2**16)
+    try:
+        with open(path, "rb") as file:
+            start = file.read(2**16)
+    except OSError as error:
+        raise FileError(say("data.cannot_read", path=path, reason=error.strerror or error)) from None
     if path.suffix.lower() == ".gz" or not start:
         return size * 6
     cells = sum(start.count(sign) for sign in (b",", b";", b"\t", b"|", b"\n"))
@@ -207,7 +210,6 @@ class ArrayTable(BigTable):
         x, y = arrays_of_table(path, arrays)
         self.rows = len(x)
         self.names = [str(k + 1) for k in range(x.shape[1])] + ([] if y is None else ["y"])
-        self._columns = {str(k + 1): x[:, k] for k in range(x.shape[1])} | ({} if y is None else {"y": y})
         self._x, self._y = x, y
 
     def tables(self, names: Sequence[str] | None = None) -> Iterator[Table]:

@@ -58,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ChainruleError as error:
         _complain(str(error))
         return FAILED
+    except OSError as error:  # of a place that no reader looks at first: a folder that must not be listed
+        _complain(say("data.cannot_read", path=error.filename or "–", reason=error.strerror or error))
+        return FAILED
     except click.Abort:
         _complain(say("interfaces.stopped"))
         return INTERRUPTED

@@ -61,7 +61,7 @@ MAX_SIDE = 65_535
 
 @dataclass(frozen=True)
 class OwnImages:
-    """What was found: `labels` (N,) are those of the training images; `bytes_` says that pixels are 0 to 255."""
+    """What was found: `labels` (N,) are those of the training images; `pixels` says that they are 0 to 255."""
 
     name: str
     note: ImageNote

@@ -14,8 +14,8 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from chainrule.training import loop
+from chainrule.training.watch import HANDED_ON
 
-ENDINGS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 OFFSET = 128
 
 
@@ -38,7 +38,7 @@ class Ending:
 
     def __enter__(self) -> Ending:
         if threading.current_thread() is threading.main_thread():
-            for number in ENDINGS:
+            for number in HANDED_ON:
                 if signal.getsignal(number) is signal.SIG_DFL:
                     self._previous[number] = signal.signal(number, self._on_signal)
         return self

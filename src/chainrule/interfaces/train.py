@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainOptions", "train"]
 
-STATED = "5 minutes"  # between checkpoints, where nothing else is asked for
-KEPT = 3
-
 
 def train(options: TrainOptions, command: list[str], given: Collection[str] = ()) -> int:
     """Train, evaluate on the test rows, and leave a run folder; the exit code.
@@ -151,8 +148,9 @@ def report(outcome: Outcome, as_json: bool) -> int:
 
 def checkpoints_for(options: TrainOptions, folder: Path) -> Checkpoints:
     """Where and how often. Raises: SettingError."""
-    every = STATED if options.checkpoint_every is None else options.checkpoint_every
-    return Checkpoints(folder, every=every, keep=KEPT if options.keep is None else options.keep)
+    usual = Checkpoints(folder)
+    every = usual.every if options.checkpoint_every is None else options.checkpoint_every
+    return Checkpoints(folder, every, usual.keep if options.keep is None else options.keep)
 
 
 def remarks(material: Material) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from chainrule.data.memory import shown_bytes
 from chainrule.errors import ShapeError
 from chainrule.formula.system import System
 from chainrule.messages import say
@@ -26,9 +27,9 @@ def check_room(system: System, sizes: Mapping[str, int]) -> None:
     }
     if there is not None and sum(needed.values()) > there:
         largest = max(needed, key=needed.__getitem__)
+        came = shown_bytes(sum(needed.values()))
         raise ShapeError(
-            say("hostile.no_room", came=_shown(sum(needed.values())), there=_shown(there), name=largest),
-            system.tensors[largest].place,
+            say("hostile.no_room", came=came, there=shown_bytes(there), name=largest), system.tensors[largest].place
         )
 
 
@@ -47,7 +48,3 @@ def memory_of_the_machine() -> int | None:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # Windows has no sysconf
         return None
-
-
-def _shown(count: int) -> str:
-    return f"{count / 1e9:.3g} GB"

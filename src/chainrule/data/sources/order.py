@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.data.batches import epoch_order
 from chainrule.data.sources.source import Order
 
 MAX_ROWS = 2**32  # of an exact permutation: places are 32 bits wide
@@ -22,6 +21,7 @@ def exact(rows: int, order: Order) -> NDArray[np.uint32]:
     NumPy draws the same numbers for an array of 32 bits as for one of 64.
 
     Example:
+    >>> from chainrule.data.batches import epoch_order
     >>> bool((exact(1000, Order(7, 2)) == epoch_order(1000, 7, 2)).all())
     True
     """
@@ -40,9 +40,6 @@ def _generator(order: Order, number: int) -> np.random.Generator:
     key = np.array([order.seed, order.epoch], dtype=np.uint64)
     counter = np.array([0, 0, 0, number], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
-
-
-__all__ = ["MAX_ROWS", "PLACE_BYTES", "drawn", "epoch_order", "exact", "spread"]
 
 
 def spread(rows: int, count: int) -> NDArray[np.int64]:
