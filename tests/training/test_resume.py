@@ -642,6 +642,12 @@ def test_arrays_that_are_larger_than_the_memory_are_read_in_parts(tmp_path):
     history = other.fit(np.load(tmp_path / "x.npy", mmap_mode="r"), t, memory="1.5MB", **options)
     same(other, one)
     assert history.history["loss"] == pytest.approx(want.history["loss"])
+    np.save(tmp_path / "t.npy", t)
+    np.savez(tmp_path / "both.npz", t=t, x=x)
+    for given in [(tmp_path / "x.npy", str(tmp_path / "t.npy")), (tmp_path / "both.npz",)]:
+        third = network()
+        third.fit(*given, memory="1.5MB", **options)
+        same(third, one)
 
 
 def test_rows_that_lie_by_class_are_no_constant_target(tmp_path):

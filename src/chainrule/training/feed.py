@@ -9,14 +9,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from chainrule.data.batches import epoch_order
+from chainrule.data.given import is_path
 from chainrule.data.memory import DEFAULT_MEMORY, memory_bytes
 from chainrule.data.sources import Block, Order, Source, as_source
 from chainrule.data.sources.arrays import mapped
+from chainrule.data.sources.npz import map_arrays
 from chainrule.data.sources.prefetch import prefetch
 from chainrule.errors import DataError, SettingError
 from chainrule.formula.evaluate import Array
@@ -319,7 +322,7 @@ def stream_of(
     Raises: SettingError for a budget that is none.
     """
     budget = DEFAULT_MEMORY if memory is None else memory_bytes(memory)
-    arrays = {} if memory is None else _arrays(data, named)
+    arrays = {} if memory is None else _arrays(data, named, budget)
     source: Source | None = None
     if sum(a.nbytes for a in arrays.values()) > budget:
         source = mapped(arrays, memory=budget)
@@ -328,11 +331,18 @@ def stream_of(
     return None if source is None else Stream(network, source, roles, class_weight)
 
 
-def _arrays(data: Sequence[object], named: Mapping[str, object]) -> dict[str, Array]:
-    """What was given, by name or number, where all of it are arrays of NumPy's; else nothing."""
+def _arrays(data: Sequence[object], named: Mapping[str, object], budget: int) -> dict[str, Array]:
+    """What was given, by name or number, where all of it are arrays of NumPy's or files of them; else nothing."""
     alone = data[0] if len(data) == 1 and not named else None
     given = dict(alone) if isinstance(alone, Mapping) else {**{str(n): a for n, a in enumerate(data)}, **named}
-    arrays = {str(n): a for n, a in given.items() if isinstance(a, np.ndarray)}
+    if is_path(alone) and str(alone).lower().endswith(".npz"):
+        given = dict(map_arrays(Path(str(alone)), budget))
+    arrays: dict[str, Array] = {}
+    for name, value in given.items():
+        if isinstance(value, np.ndarray):
+            arrays[str(name)] = value
+        elif is_path(value) and str(value).lower().endswith(".npy"):
+            arrays[str(name)] = next(iter(map_arrays(Path(str(value)), budget).values()))
     return arrays if len(arrays) == len(given) else {}
 
 
