@@ -262,7 +262,10 @@ class Network:
         if self.system.output is None:
             raise FormulaError(say("training.no_output"))
         if (stream := self._stream(data, named, ("input",))) is not None:
-            return np.concatenate([self.predict(dict(part.arrays)) for part in stream.ahead()])
+            answers = [self.predict(dict(part.arrays)) for part in stream.ahead()]
+            if not answers:
+                raise DataError(say("checkpoints.epoch_length", epoch=1, name=stream.source.name))
+            return np.concatenate(answers)
         if len(data) == 1 and not named and (quick := self._prediction.quick(self, data[0])) is not None:
             return quick
         arrays = self.bind(data, named, ("input",), sparse=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas
 import polars
 import pyarrow
+import pyarrow.parquet
 import pytest
 import scipy.sparse
 
@@ -115,7 +116,7 @@ def files(folder):
         ("none.parquet", {}, FileError, "no file"),
         ("empty", {}, DataError, "no folders with images"),
         ("a.npz", {"target": "z"}, DataError, "no array z (there are: a, b)"),
-        ("a.npz", {"target": 0}, SettingError, "not by 0"),
+        ("a.npz", {"target": 0}, SettingError, "not 0"),
         ("a.npz", {"image_size": (3, 3)}, SettingError, "image_size"),
         ("a.npz", {"memory": "a lot"}, SettingError, "memory"),
         ("a.npz", {"shuffle": "no"}, SettingError, "'blocks'"),
@@ -163,3 +164,46 @@ def test_masked_numbers_are_none(made):
     x = np.ma.array(np.ones((3, 2)), mask=[[0, 0], [0, 1], [0, 0]])
     with pytest.raises(DataError, match=r"x has a masked number at \[1, 1\]"):
         chainrule.stream(made(x))
+
+
+def test_a_feature_may_be_a_name_alone(tmp_path):
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"a": [1.0, 2], "b": [3.0, 4], "t": [5.0, 6]}), path)
+    source = chainrule.stream(path, target="t", features="b")
+    assert source.head(2)["x"].tolist() == [[3.0], [4.0]]
+    arrays = {"a": np.arange(2.0), "b": np.arange(2.0), "t": np.arange(2.0)}
+    assert list(chainrule.stream(arrays, target="t", features="b").fields) == ["b", "t"]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"target": 1.5}, "target is the name of a column"),
+        ({"target": []}, "target is the name of a column"),
+        ({"target": -1}, "target is the name of a column"),
+        ({"target": ["t", 3]}, "target is the name of a column"),
+        ({"target": "t", "features": 3}, "features is the name of a column"),
+        ({"target": "t", "features": [0]}, "features is the name of a column"),
+        ({"target": "t", "features": ["a", "t"]}, "t is the target and cannot be a feature too"),
+    ],
+)
+def test_what_names_no_columns(tmp_path, options, told):
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"a": [1.0, 2], "b": [3.0, 4], "t": [5.0, 6]}), path)
+    arrays = {"a": np.arange(2.0), "b": np.arange(2.0), "t": np.arange(2.0)}
+    for where in (path, arrays):
+        with pytest.raises(SettingError, match=told):
+            chainrule.stream(where, **options)
+
+
+@pytest.mark.parametrize("suffix", ["", ".npy", ".npz", ".parquet"])
+def test_a_name_that_no_file_can_have(suffix):
+    with pytest.raises(FileError, match="cannot be read"):
+        chainrule.stream("a" * 300 + suffix)
+
+
+def test_a_prediction_without_rows():
+    net = chainrule.formula("input x[i]\nparameter w[i] = zeros\ny = sum[i](w[i]*x[i])", sizes={"i": 2})
+    once = iter([np.ones((3, 2))])
+    with pytest.raises(DataError, match="gave no rows"):
+        net.predict(chainrule.stream(lambda: once))

@@ -56,7 +56,7 @@ class _Options:
     """The options of `stream`."""
 
     target: str | int | Sequence[str] | None
-    features: Sequence[str] | None
+    features: str | Sequence[str] | None
     memory: int
     shuffle: str
     image_size: tuple[int, int] | None
@@ -82,7 +82,7 @@ def stream(
     where: object,
     *,
     target: str | int | Sequence[str] | None = None,
-    features: Sequence[str] | None = None,
+    features: str | Sequence[str] | None = None,
     memory: str | int = "1GB",
     shuffle: str = "auto",
     image_size: tuple[int, int] | None = None,
@@ -134,8 +134,12 @@ def stream(
 
 def _of_path(path: Path, options: _Options) -> Source:
     name = path.name.lower()
-    if path.is_dir():
-        parts = sorted(path.glob("*.parquet"))
+    try:
+        is_folder = path.is_dir()
+        parts = sorted(path.glob("*.parquet")) if is_folder else []
+    except OSError as error:  # a name that is too long; a folder that must not be listed
+        raise FileError(say("data.cannot_read", path=path, reason=error.strerror or error)) from None
+    if is_folder:
         return _of_parquet(parts, options) if parts else _of_images(path, options)
     if name.endswith(".parquet"):
         return _of_parquet([path], options)
@@ -168,23 +172,37 @@ def _of_parquet(paths: Sequence[Path], options: _Options) -> Source:
     options.only(
         say("sources.what_parquet"), "target", "features", *(["shuffle"] if options.shuffle == "blocks" else [])
     )
-    if is_whole(options.target):
-        raise SettingError(say("sources.target_name", came=options.target))
+    taken, asked = _names("target", options.target), _names("features", options.features)
     with opened(paths[0]) as file:
         names = column_names(paths[0], file)
-    target: Any = list(options.target) if isinstance(options.target, (list, tuple)) else options.target
-    taken = [] if target is None else [target] if isinstance(target, str) else target
     columns: dict[str, str | Sequence[str]] = {}
-    if target is None and options.features is None:
+    if taken is None and asked is None:
         columns = {name: name for name in names}
     else:
-        chosen = [n for n in names if n not in taken] if options.features is None else list(options.features)
-        if not chosen:
+        columns[FEATURES] = _without(taken or [], names, asked)
+        if not columns[FEATURES]:
             raise DataError(say("sources.no_features", name=paths[0]))
-        columns[FEATURES] = chosen
-        if target is not None:
-            columns[TARGET] = target
+        if taken is not None:
+            columns[TARGET] = taken[0] if isinstance(options.target, str) else taken
     return ParquetSource(paths, columns, options.memory)
+
+
+def _names(option: str, given: object) -> list[str] | None:
+    """One name or several, as they were given; None where there are none. Raises: SettingError."""
+    if given is None:
+        return None
+    names: list[Any] = list(given) if isinstance(given, (tuple, list)) else [given]
+    if not all(isinstance(name, str) for name in names) or (option == "target" and not names):
+        raise SettingError(say("sources.names", option=option, came=repr(given)))
+    return names
+
+
+def _without(targets: Sequence[str], names: Sequence[str], asked: Sequence[str] | None) -> list[str]:
+    """The features: those that are asked for, else all but the targets. Raises: SettingError for one that is both."""
+    both = [name for name in asked or () if name in targets]
+    if both:
+        raise SettingError(say("sources.target_is_feature", name=both[0]))
+    return [name for name in names if name not in targets] if asked is None else list(asked)
 
 
 def _of_numpy(path: Path, options: _Options) -> Source:
@@ -206,11 +224,8 @@ def _of_numpy(path: Path, options: _Options) -> Source:
 
 def _chosen(name: str, names: list[str], options: _Options) -> list[str]:
     """The arrays of an archive or a mapping that are used: the features first, then the target."""
-    if is_whole(options.target):
-        raise SettingError(say("sources.target_name", came=options.target))
-    targets = [] if options.target is None else [options.target] if isinstance(options.target, str) else options.target
-    targets = [str(t) for t in targets]  # type: ignore[union-attr]
-    features = [n for n in names if n not in targets] if options.features is None else list(options.features)
+    targets, asked = _names("target", options.target) or [], _names("features", options.features)
+    features = _without(targets, names, asked)
     for wanted in (*features, *targets):
         if wanted not in names:
             raise DataError(say("sources.no_array", name=name, came=wanted, known=", ".join(names)))
