@@ -159,6 +159,34 @@ def test_the_log_has_each_epoch_once(tmp_path):
     assert [row.split(",")[0] for row in rows] == ["epoch", "0", "1", "2", "3", "4"]
 
 
+def test_the_log_has_the_first_epoch_once_too(tmp_path):
+    class Crash(Callback):
+        def __init__(self, epoch):
+            self.epoch = epoch
+
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == self.epoch:
+                raise MemoryError
+
+        def state_dict(self):
+            return {}
+
+    class Once(Checkpoints):
+        """One checkpoint, in the midst of the first epoch."""
+
+        @property
+        def steps(self):
+            return 5 if not files(self.place.parent) else None
+
+    logger = CSVLogger(tmp_path / "log.csv")
+    with pytest.raises(MemoryError):
+        network().fit(X, T, checkpoints=Once(tmp_path, every="never"), callbacks=[logger, Crash(1)], **OPTIONS)
+    assert latest(tmp_path).position.done == 5
+    network().fit(X, T, resume=tmp_path, callbacks=[logger, Crash(-1)], **OPTIONS)
+    lines = (tmp_path / "log.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["epoch", "0", "1", "2", "3", "4"]
+
+
 def test_a_training_goes_on_for_more_epochs_than_were_asked(tmp_path):
     whole = network()
     whole.fit(X, T, **{**OPTIONS, "epochs": 9})

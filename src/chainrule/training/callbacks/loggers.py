@@ -42,12 +42,11 @@ class CSVLogger(Callback):
         """Rows of epochs that come again are taken away."""
         rows = self._rows()[: state["rows"]]
         self.keys = None if state["keys"] is None else list(state["keys"])
-        if self.keys is not None:
-            rows = [row[: 1 + len(self.keys)] for row in rows]
-            text = io.StringIO()
-            for row in (["epoch", *self.keys], *rows):
+        text = io.StringIO()
+        if self.keys is not None:  # else the first epoch had not come to its end, and there was no header
+            for row in (["epoch", *self.keys], *(row[: 1 + len(self.keys)] for row in rows)):
                 self._write(text, row)
-            write_bytes(self.filename, text.getvalue().encode())
+        write_bytes(self.filename, text.getvalue().encode())
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.keys = None
