@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -130,3 +132,12 @@ def test_classes_are_counted_in_all_rows(files, tmp_path, monkeypatch, kind, tex
     network = chainrule.formula(formulas.replace("[k == y]", "y[k]") if "target" in text else formulas)
     network.fit(source, epochs=1, verbose=0)
     assert network.sizes["k"] == 3
+
+
+def test_a_wrong_label_beyond_the_budget_is_told_with_its_row_too():
+    x, y = np.zeros((40_000, 6), np.float32), np.zeros(40_000)
+    y[39_321] = 9
+    with pytest.raises(DataError, match="39321") as error:
+        trained(chainrule.stream({"x": x, "y": y}, memory=2**20), engine="interpreter", epochs=1, batch_size=1000)
+    assert "row 0" not in str(error.value)
+    assert isinstance(pickle.loads(pickle.dumps(error.value)), DataError)

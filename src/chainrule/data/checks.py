@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any, TypeGuard
 
@@ -20,12 +20,25 @@ SHOWN = 60  # characters of a wrong value that a message repeats
 class WrongValue(DataError):
     """One number of `name` that cannot stand where it stands: `came`, at `place`, its row first, counted from 0.
 
-    `last` is the last class number where a class was wanted, None where a finite number was.
+    `said` is the message, or makes it from the place. `last` is the last class number where a class was wanted, None
+    where a finite number was.
     """
 
-    def __init__(self, message: str, name: str, came: Any, place: tuple[int, ...], last: int | None = None):
-        super().__init__(message)
-        self.name, self.came, self.place, self.last = name, came, place, last
+    def __init__(
+        self,
+        said: str | Callable[[tuple[int, ...]], str],
+        name: str,
+        came: Any,
+        place: tuple[int, ...],
+        last: int | None = None,
+    ):
+        super().__init__(said if isinstance(said, str) else said(place))
+        self.said, self.name, self.came, self.place, self.last = said, name, came, place, last
+
+    def moved(self, rows: int) -> WrongValue:
+        """The same in an array of which so many rows come before these."""
+        place = (self.place[0] + rows, *self.place[1:])
+        return WrongValue(self.said, self.name, self.came, place, self.last)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For pickles, such as a worker's answer."""
@@ -115,10 +128,14 @@ def _check_finite(name: str, array: Array) -> None:
         finite = np.isfinite(chunk)
         if not finite.all():
             first = tuple(int(p) for p in np.argwhere(~finite)[0])
-            place = (start + first[0], *first[1:])
-            written = ", ".join(map(str, place))
-            text = say("data.not_finite", name=name, came=chunk[first], place=written)
-            raise WrongValue(text, name, chunk[first], place)
+            raise _not_finite(name, chunk[first], (start + first[0], *first[1:]))
+
+
+def _not_finite(name: str, came: Any, place: tuple[int, ...]) -> WrongValue:
+    def said(at: tuple[int, ...]) -> str:
+        return say("data.not_finite", name=name, came=came, place=", ".join(map(str, at)))
+
+    return WrongValue(said, name, came, place)
 
 
 def same_length(arrays: Mapping[str, Array]) -> None:
@@ -143,8 +160,10 @@ def as_classes(name: str, value: object, classes: int) -> Array:
         good &= array == np.floor(array)
     if not good.all():
         row = int(np.argmin(good))
-        text = say("data.not_a_class", name=name, came=array[row], row=row, last=classes - 1)
-        raise WrongValue(text, name, array[row], (row,), classes - 1)
+        came, last = array[row], classes - 1
+        raise WrongValue(
+            lambda at: say("data.not_a_class", name=name, came=came, row=at[0], last=last), name, came, (row,), last
+        )
     return array.astype(np.int64)
 
 
@@ -161,9 +180,13 @@ def as_class_numbers(name: str, array: Array, classes: int, index: str) -> Array
         good &= array == np.floor(array)
     if not good.all():
         first = tuple(int(p) for p in np.argwhere(~good)[0])
-        place = ", ".join(map(str, first))
-        text = say("categories.not_a_class", name=name, came=array[first], place=place, last=classes - 1, index=index)
-        raise WrongValue(text, name, array[first], first, classes - 1)
+        came, last = array[first], classes - 1
+
+        def said(at: tuple[int, ...]) -> str:
+            place = ", ".join(map(str, at))
+            return say("categories.not_a_class", name=name, came=came, place=place, last=last, index=index)
+
+        raise WrongValue(said, name, came, first, last)
     return array.astype(np.int64, copy=False)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from chainrule.data.batches import epoch_order
+from chainrule.data.checks import WrongValue
 from chainrule.data.given import is_path
 from chainrule.data.memory import DEFAULT_MEMORY, memory_bytes
 from chainrule.data.sources import Block, Order, Source, as_source
@@ -167,17 +168,30 @@ class Stream:
         return self.network.bind((named,), {}, roles) if roles else {}
 
     def _find_row(self) -> None:
-        """The same look at all rows as they lie there, where these columns fit into the budget. Raises: DataError."""
+        """The same look at the rows as they lie there. Raises: DataError, with the row in the file.
+
+        What is wrong with more than a number is told with its row where the columns up to it fit into the budget.
+        """
         fields, held = [f for f, n in self.names.items() if n not in self.plain], 0
         if self.source.cannot_replay() is not None:
             return
-        parts: list[Block] = []
+        parts, rows = list[Block](), 0
         for block in self.source.blocks(None):
-            parts.append({f: block[f] for f in fields})
-            held += sum(a.nbytes for a in parts[-1].values())
-            if held > self.source.memory // FOUND_SHARE:
-                return
-        self._checked({f: np.concatenate([p[f] for p in parts]) for f in fields})
+            part = {f: block[f] for f in fields}
+            held += sum(a.nbytes for a in part.values())
+            if held <= self.source.memory // FOUND_SHARE:
+                parts.append(part)
+            else:
+                parts.clear()
+            try:
+                self._checked(part)
+            except WrongValue as error:
+                raise error.moved(rows) from None
+            except DataError:
+                if not parts:
+                    return
+                self._checked({f: np.concatenate([p[f] for p in parts]) for f in fields})
+            rows += len(next(iter(part.values())))
 
     def _weights(self, arrays: Mapping[str, Array]) -> Array | None:
         return class_weights(self.network.system, arrays, self.class_weight) if self.class_weight else None
