@@ -46,16 +46,12 @@ def check_gradients(system: System, arrays: dict, sizes: dict) -> None:
             assert error <= 1e-6 * (np.abs(gradient).max() + abs(numerical) + 1e-9), parameter.name
 
 
-@settings(max_examples=120, derandomize=True)
-@given(systems(kinks=False))
-def test_derived_gradients_are_numerical_gradients(drawn):
+def check_derived(drawn) -> None:
     arrays = drawn.arrays(rows=ROWS, seed=0)
     check_gradients(drawn.system, arrays, {**drawn.sizes, drawn.system.samples: ROWS})
 
 
-@settings(max_examples=120, derandomize=True)
-@given(systems())
-def test_a_program_computes_what_the_formulas_say(drawn):
+def check_program(drawn) -> None:
     system, arrays = drawn.system, drawn.arrays(rows=ROWS, seed=1)
     sizes = {**drawn.sizes, system.samples: ROWS}
     hyper = {name: float(value) for name, value in system.hyper.items()}
@@ -64,6 +60,32 @@ def test_a_program_computes_what_the_formulas_say(drawn):
     for name in (system.loss, system.output):
         if name is not None:
             assert ours[name] == pytest.approx(wanted[name], rel=1e-9, abs=1e-9)
+
+
+@settings(max_examples=60, derandomize=True)
+@given(systems(kinks=False))
+def test_derived_gradients_are_numerical_gradients(drawn):
+    check_derived(drawn)
+
+
+@settings(max_examples=60, derandomize=True)
+@given(systems())
+def test_a_program_computes_what_the_formulas_say(drawn):
+    check_program(drawn)
+
+
+@pytest.mark.soak
+@settings(max_examples=3000)
+@given(systems(kinks=False))
+def test_many_derived_gradients(drawn):
+    check_derived(drawn)
+
+
+@pytest.mark.soak
+@settings(max_examples=3000)
+@given(systems())
+def test_many_programs(drawn):
+    check_program(drawn)
 
 
 @pytest.mark.parametrize("name", sorted(p.stem for p in EXAMPLES.glob("*.formula")))

@@ -85,9 +85,7 @@ def test_random_networks(seed):
     compare(net, drawn.data, eta=0.01)
 
 
-@settings(max_examples=50, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-@given(systems())
-def test_random_formulas(drawn):
+def check_one_step(drawn) -> None:
     """One step of printed code against one of the interpreter, from the same weights."""
     from chainrule.program.interpret import run
 
@@ -109,6 +107,19 @@ def test_random_formulas(drawn):
         scale = np.abs(wanted[tensor.name]).max(initial=1)
         assert value == pytest.approx(wanted[tensor.name], rel=1e-9, abs=1e-11 * scale, nan_ok=True), text
     assert loss == pytest.approx(wanted[program.loss], rel=1e-9, abs=1e-12, nan_ok=True), text
+
+
+@settings(max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(systems())
+def test_random_formulas(drawn):
+    check_one_step(drawn)
+
+
+@pytest.mark.soak
+@settings(max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
+@given(systems())
+def test_many_random_formulas(drawn):
+    check_one_step(drawn)
 
 
 def test_float32_stays_float32():
