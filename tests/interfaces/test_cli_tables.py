@@ -397,3 +397,24 @@ def test_a_single_output_is_a_network_that_derives(hidden, target, loss):
     net = cr.formula(text, sizes={"i": 2}, dtype="float64", seed=1)
     data = {"raw": np.eye(2), "c1": np.array([0, 2]), "t": np.array([0.0, 1.0])}
     assert net.check_gradients(data).ok
+
+
+@pytest.mark.parametrize("number", [np.inf, -1e200])
+@pytest.mark.parametrize("column", [1, 2])
+def test_a_number_that_cannot_be_scaled_is_told_with_its_row(capsys, number, column):
+    """A file of numbers can hold infinity; its mean stood in the formulas, which then could not be read."""
+    rows = np.random.default_rng(0).normal(size=(60, 2))
+    rows[41, column - 1] = number
+    np.save("rows.npy", rows)
+    code, _, err = call(capsys, "train", "rows.npy", *QUICK)
+    assert code == 1
+    assert err.startswith(f"rows.npy, row 42, column {column}: {number}")
+    assert err.count("\n") == 1
+
+
+def test_a_class_that_is_read_as_no_value_is_told(capsys):
+    text = "\n".join(f"{k % 7},{('none', 'mild', 'bad')[k % 3]}" for k in range(60))
+    code, _, err = call(capsys, "train", write("a.csv", "x,severity\n" + text), *QUICK)
+    assert code == 0
+    assert "rows without a value in severity: 20; they are left out" in err
+    assert "severity: none is read as no value" in err

@@ -69,6 +69,7 @@ def model_of(report: dict) -> Path:
 def test_a_folder_of_classes_is_trained_on_and_answers_by_their_names(capsys):
     photos(Path("photos"), 40)
     (Path("photos") / "readme.txt").write_text("not an image, and not in a class")
+    (Path("photos") / "middle" / "._0.png").write_text("what macOS leaves beside a file")
     report = trained(capsys, "photos", "--epochs", 30)
     assert report["samples"] == 96  # of 120, the default shares
     assert report["test"]["accuracy"] == 1

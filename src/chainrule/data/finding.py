@@ -22,6 +22,7 @@ MOSTLY = 0.9  # a column with so many numbers among its values is one of numbers
 FEW_CLASSES = 20  # a target of so many different whole numbers at most is one of classes
 ROWS_A_CLASS = 5  # and with so many rows each, on average
 MAX_WORDS = 1000  # of a category; rarer ones become "another"
+LARGEST = 1e150  # whose square float64 still has: a spread is a sum of squares
 ENOUGH_ROWS = 20  # with fewer, different values in all rows say nothing
 DATE_LIKE = re.compile(
     r"[0-9]{1,2}([/.-])[0-9]{1,2}\1[0-9]{2,4}.*|[A-Za-z]{3,9}\.? [0-9]{1,2},? [0-9]{4}.*|"
@@ -63,6 +64,8 @@ def target_of(table: Table, wishes: Wishes) -> Target:
     column = target_column(table, wishes)
     if column.missing.all():
         raise DataError(say("tables.target_empty", path=table.source, name=column.name))
+    if column.is_numeric:
+        check_sizes(table, column)
     task = wishes.task or _task(column)
     if task == "regression":
         if len(wrong := column.numbers.wrong):
@@ -170,6 +173,7 @@ def _features(table: Table, column: Column, rows: Array, asked: str | None, scal
         return category_from(column.name, counted, bool((codes < 0).any()), kept=asked is not None)
     if kind == "number":
         values = checked(table, column, column.numbers, kind)[rows]
+        check_sizes(table, column)
         if asked is None and _counts_rows(column.numbers.values):
             return LeftOut(column.name, "row_number")
         return numbers_from(column.name, {kind: Summary.of(values)}, scale)
@@ -189,6 +193,15 @@ def _kind(table: Table, column: Column) -> str:
         checked(table, column, column.days, "date")
         return "date"
     return "category"
+
+
+def check_sizes(table: Table, column: Column) -> None:
+    """Raises: DataError for infinity, which a file of numbers can hold, and for what has no finite square."""
+    if len(wrong := np.flatnonzero(np.abs(column.numbers.values) > LARGEST)):
+        row, came = table.first + int(wrong[0]) + 1, float(column.numbers.values[wrong[0]])
+        if np.isinf(came):
+            raise DataError(say("bigtables.infinite", path=table.source, row=row, name=column.name, came=came))
+        raise DataError(say("bigtables.huge", path=table.source, row=row, name=column.name, came=came))
 
 
 def mostly(known: int, wrong: int) -> bool:

@@ -23,6 +23,7 @@ from chainrule.data.finding import (
     Wishes,
     asked_kinds,
     category_from,
+    check_sizes,
     layout_from,
     mostly,
     numbers_from,
@@ -36,7 +37,6 @@ from chainrule.data.tables import Array, Column, Table
 from chainrule.errors import DataError
 from chainrule.messages import say
 
-LARGEST = 1e150  # whose square float64 still has: a spread is a sum of squares
 MANY_WORDS = 20_000  # different words of a column that are counted: some 3 MB
 Training = Callable[[Table], Array]  # which rows of a piece are trained on, (n,) of bool
 
@@ -113,7 +113,8 @@ class Survey:
 
     def add(self, table: Table, column: Column, training: Array) -> None:
         """A piece's rows. Raises: DataError for infinity."""
-        _check_finite(table, column)
+        if column.is_numeric:
+            check_sizes(table, column)
         self.known += int((~column.missing).sum())
         self.numeric, self.dates = self.numeric and column.is_numeric, self.dates or column.has_dates
         if self.asked == "number" or (self.asked is None and not column.has_dates):
@@ -176,15 +177,6 @@ class Survey:
         return "date" if mostly(self.known, self.wrong["date"]) else "category"
 
 
-def _check_finite(table: Table, column: Column) -> None:
-    """Raises: DataError for infinity, which a file of numbers can hold, and for what has no finite square."""
-    if column.is_numeric and len(wrong := np.flatnonzero(np.abs(column.numbers.values) > LARGEST)):
-        row, came = table.first + int(wrong[0]) + 1, float(column.numbers.values[wrong[0]])
-        if np.isinf(came):
-            raise DataError(say("bigtables.infinite", path=table.source, row=row, name=column.name, came=came))
-        raise DataError(say("bigtables.huge", path=table.source, row=row, name=column.name, came=came))
-
-
 # --- the target -------------------------------------------------------------------------------------------------------
 
 
@@ -210,7 +202,8 @@ def survey_target(big: BigTable, wishes: Wishes) -> Seen:
     words, firsts = Words(), dict[str, int]()
     for table in big.tables([name]):
         column = table.columns[0]
-        _check_finite(table, column)
+        if column.is_numeric:
+            check_sizes(table, column)
         survey.known += int((~column.missing).sum())
         survey.note("number", table, column, column.numbers.wrong)
         moments.add(column.numbers.values)

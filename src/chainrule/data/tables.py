@@ -162,6 +162,14 @@ class Column:
         codes = np.asarray(encoded.indices.fill_null(-1)).astype(np.int64)
         return _without_missing(codes, encoded.dictionary.to_pylist())
 
+    def signs_of_missing(self) -> list[str]:
+        """The texts here that stand for a missing value: NA, none, ?"""
+        if isinstance(self._values, np.ndarray):
+            texts = np.unique(np.char.strip(self._values)).tolist() if self._values.dtype.kind == "U" else []
+        else:
+            texts = self._trimmed.unique().to_pylist()
+        return sorted(text for text in texts if text and text in MISSING)
+
     @cached_property
     def _trimmed(self) -> Any:
         from pyarrow import compute

@@ -203,7 +203,8 @@ def _few(names: Sequence[str], limit: int = 10) -> str:
 
 def images_in(folder: Path) -> list[Path]:
     """The image files of a folder, by name, not those in its folders. Raises: SettingError where there are none."""
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+    listed = (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    found = sorted(p for p in listed if p.is_file())
     if not found:
         raise SettingError(say("datasets.no_files", folder=folder))
     return found

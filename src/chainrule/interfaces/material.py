@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.data.bigtables import big_table
-from chainrule.data.columns import Layout, Target
+from chainrule.data.columns import Layout, Target, column_of
 from chainrule.data.datasets import Dataset, Split
 from chainrule.data.finding import Wishes, find_layout, looks_like_dates, target_of
 from chainrule.data.sources import Source
@@ -253,6 +253,8 @@ def _of_table(options: TrainOptions) -> Material:
     rows = _some_rows(options, np.flatnonzero(known), values if target.task == "classification" else None)
     if (absent := int((~known).sum())) and options.rows is None:
         told.append(say("tables.rows_without_target", count=absent, name=target.column))
+        if signs := ", ".join(column_of(table, target.column).signs_of_missing()):
+            told.append(say("tables.signs_of_missing", name=target.column, signs=signs))
     if target.task == "classification":
         told += _lone_classes(target, values)
     parts = _split(options, rows, values if target.task == "classification" else None)

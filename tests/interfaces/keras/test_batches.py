@@ -116,6 +116,7 @@ def test_a_stream_is_read_while_it_trains():
         (lambda: model().fit(endless(), Y, verbose=0), SettingError, "leave y out"),
         (lambda: model().fit(iter([(X, Y, np.ones(120))]), verbose=0), SettingError, "sample weights"),
         (lambda: model().fit(iter([(X, Y)]), steps_per_epoch=2, verbose=0), DataError, "gave 1 batches"),
+        (lambda: model().fit(iter([(X, Y)]), epochs=2, verbose=0), DataError, "list_iterator gives its batches once"),
         (lambda: model().fit(iter([X]), verbose=0), DataError, "y is missing"),
         (lambda: model().fit(iter([]), verbose=0), DataError, "no batches|batch"),
         (lambda: model().fit(iter([(X, Y)]), steps_per_epoch=0, verbose=0), SettingError, "steps_per_epoch"),

@@ -199,3 +199,11 @@ def test_activations_by_formula_and_with_hyper_parameters():
 def test_a_target_that_is_always_the_same():
     X, _ = frame()
     np.testing.assert_array_equal(TabularRegressor(**{**QUICK, "max_iter": 8}).fit(X, [3.5] * 160).predict(X), 3.5)
+
+
+def test_what_a_mask_hides_is_a_gap():
+    X, y = np.random.default_rng(0).normal(size=(60, 2)), np.arange(60.0)
+    X[:20, 0] = np.nan
+    masked = np.ma.array(np.nan_to_num(X, nan=99.0), mask=np.isnan(X))
+    found = [TabularRegressor(**QUICK).fit(x, y).predict(x) for x in (X, masked)]
+    np.testing.assert_array_equal(*found)

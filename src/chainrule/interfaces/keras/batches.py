@@ -68,6 +68,8 @@ class Batches:
                 if self.once:  # it was only looked at
                     self.waiting = [batch]
                 raise
+        if count == 0 and self.once and self.steps is None:
+            raise DataError(say("sources.used_up", name=self.name))
         if self.steps is not None and count < self.steps:
             raise DataError(say("keras.ran_out", name=self.name, came=count, wanted=self.steps))
         if hasattr(self.given, "on_epoch_end"):

@@ -141,6 +141,10 @@ def as_columns(X: Any) -> tuple[list[Array], list[Any]]:
         return columns, names
     if is_sparse(X):
         raise DataError(say("sklearn.sparse_table"))
+    if isinstance(X, np.ma.MaskedArray):  # what a mask hides is a gap
+        hidden = np.ma.getmaskarray(X)
+        X = np.asarray(X.data, dtype=np.float64 if X.dtype.kind in "biuf" else object).copy()
+        X[hidden] = np.nan
     table = np.asarray(X, dtype=None if hasattr(X, "dtype") else object)
     if table.ndim != 2:
         raise DataError(say("sklearn.no_table", came=table.shape))
