@@ -465,7 +465,10 @@ def _from_parquet(path: Path, content: bytes) -> Table:
             from_arrow(pyarrow, path, name, pyarrow.chunked_array([], schema.field(name).type))
         texts = [name for name in names if _is_text(pyarrow, schema.field(name).type)]
         reader = pyarrow.parquet.ParquetFile(
-            pyarrow.BufferReader(content), metadata=opened.metadata, read_dictionary=texts
+            pyarrow.BufferReader(content),
+            metadata=opened.metadata,
+            read_dictionary=texts,
+            page_checksum_verification=True,
         )
         table = reader.read(columns=names)
         for name in texts:

@@ -133,3 +133,14 @@ def test_no_file_a_folder_a_pipe(tmp_path):
     for name in ("none.npy", ".", "pipe.npy"):
         with pytest.raises(FileError):
             map_arrays(tmp_path / name, 2**20)
+
+
+def test_a_number_that_is_not_what_was_saved(tmp_path):
+    """The archive has a sum of each member, which mapping alone would not look at."""
+    path = tmp_path / "a.npz"
+    np.savez(path, x=np.arange(1000.0))
+    content = bytearray(path.read_bytes())
+    content[4000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(FileError, match="not a whole NumPy file"):
+        map_arrays(path, 2**20)

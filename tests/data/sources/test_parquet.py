@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from chainrule.data.sources import Order, grouped, stream
+from chainrule.data.tables import read_table
 from chainrule.errors import ChainruleError, DataError, FileError, SettingError
 from tests.data.sources.made import table, write_parquet
 
@@ -233,3 +234,17 @@ def test_no_window_is_a_small_rest(tmp_path, monkeypatch):
     windows = list(stream(path, target="y").windows(Order(0, 0)))
     assert [len(window) for window in windows] == [35, 35, 35]
     assert sorted(group for window in windows for group in window) == list(range(105))
+
+
+def test_a_page_that_is_not_what_was_saved(tmp_path):
+    """Where the file has sums of its pages, they are compared."""
+    path = tmp_path / "a.parquet"
+    columns = {"x": np.arange(1000.0), "t": np.arange(1000.0)}
+    pq.write_table(pa.table(columns), path, use_dictionary=False, compression="none", write_page_checksum=True)
+    content = bytearray(path.read_bytes())
+    content[4000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(FileError, match="cannot be read"):
+        rows_of(stream(path, target="t"))
+    with pytest.raises(FileError, match="not a whole Parquet file"):
+        read_table(path)

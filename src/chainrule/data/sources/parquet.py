@@ -194,7 +194,7 @@ def opened(path: Path, metadata: Any = None) -> Any:
     try:
         if not path.is_file():
             raise FileError(say("data.not_a_file" if path.exists() else "data.no_file", path=path))
-        return pyarrow.parquet.ParquetFile(path, metadata=metadata)
+        return pyarrow.parquet.ParquetFile(path, metadata=metadata, page_checksum_verification=True)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         if isinstance(error, FileError):
             raise
