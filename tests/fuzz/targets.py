@@ -310,6 +310,16 @@ def parquet_stream(data: bytes) -> None:
     _stream(_file("a.parquet", data))
 
 
+def parquet_pieces(data: bytes) -> None:
+    from chainrule.data.bigtables import table_in_pieces
+
+    big = table_in_pieces(_file("a.parquet", data), 2**24)
+    assert big is not None
+    for table in big.tables():
+        for column in table.columns:
+            column.words, column.codes, column.numbers, column.missing
+
+
 def npy(data: bytes) -> None:
     from chainrule.data.readers import read_rows
 
@@ -424,6 +434,7 @@ TARGETS = {
         Target("csv", table, lambda: seeds.TABLES, TABLE, cases=20_000, quick=200, own=False),
         Target("parquet", parquet, seeds.parquet, cases=20_000, quick=200, own=False),
         Target("parquet_stream", parquet_stream, seeds.parquet, cases=20_000, quick=200, own=False),
+        Target("parquet_pieces", parquet_pieces, seeds.parquet, cases=20_000, quick=200, own=False),
         Target("npy", npy, seeds.npy, cases=20_000, quick=300, own=False),
         Target("npz", npz, seeds.npz, cases=20_000, quick=300, own=False),
         Target("npz_stream", npz_stream, seeds.npz, cases=20_000, quick=200, own=False),
