@@ -236,6 +236,15 @@ def test_rows_that_the_program_cannot_read_are_named(tmp_path, monkeypatch):
         assert run.stderr.startswith(said) and len(run.stderr.splitlines()) == bool(said), run.stderr
 
 
+def test_what_has_no_program_is_said_in_one_line(tmp_path):
+    for text, sizes, said in (
+        ("input x[i]\nparameter w = normal\ny = w*sum[i](x[i])", {}, "index i has no size yet"),
+        ("input x[i]\nrandom m[i] = normal(0, 1)\ny[i] = x[i]*m[i]", {"i": 3}, "reads no input"),
+    ):
+        with pytest.raises(FormulaError, match=said):
+            write_predictor(formula(text, sizes=sizes), tmp_path / "m", tmp_path / "reader.py")
+
+
 def test_an_output_that_reads_no_input_is_written(tmp_path):
     net = formula("input x[i]\nparameter b[k] = normal\ny[k] = softmax[k](b[k])", sizes={"i": 3, "k": 4})
     np.testing.assert_allclose(

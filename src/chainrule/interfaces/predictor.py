@@ -81,7 +81,7 @@ def write_predictor(network: Network, model: Path, out: Path) -> list[Path]:
         raise SettingError(say("formats.predictor_suffix", path=out))
     if network.system.output is None:
         raise FormulaError(say("training.no_output"))
-    weights = out.with_suffix(".npz")
+    weights, _ = out.with_suffix(".npz"), network.kept  # which raises where sizes are unknown
     source = _Source(network, layout_of(network, model), out.name)
     text = source.text()
     write_bytes(weights, _npz({t.name: network.kept[t.name] for _, t in source.told.kept}))

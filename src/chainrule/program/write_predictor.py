@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from chainrule.errors import SettingError
+from chainrule.errors import FormulaError, SettingError
 from chainrule.formula.expr import Element, Reduction, Where, tensors, walk
 from chainrule.formula.lookup import pins, without
 from chainrule.formula.system import Tensor
@@ -46,7 +46,9 @@ def predictor_text(program: Program, sizes: Mapping[str, int], hyper: Mapping[st
     text = "\n".join(body)
     rows = names.get(f"size {program.samples}")
     if rows and re.search(rf"\b{rows}\b", text):
-        first = next(name for name, t in inputs if program.samples in t.indices)
+        first = next((name for name, t in inputs if program.samples in t.indices), None)
+        if first is None:
+            raise FormulaError(say("formula.no_input_read", name=str(program.output)))
         body = [f"{rows} = len({first})", *body]
     head = [SILENCE] if any(isinstance(n, Where) for line in told.ahead for n in walk(line.value)) else []
     constants = [

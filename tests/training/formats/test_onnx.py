@@ -271,6 +271,12 @@ def test_every_output_of_a_model_goes(tmp_path):
             np.testing.assert_allclose(one.reshape(other.shape), other, rtol=RELATIVE, atol=1e-6)
 
 
+def test_positions_are_no_constants_of_gigabytes(tmp_path):
+    net = formula("size i = 2000000000\ninput x\ny = x*max[i](i)")
+    with pytest.raises(SettingError, match="16000000000 bytes"):
+        net.export(tmp_path / "n.onnx")
+
+
 def test_notes_of_a_stranger_name_no_output(tmp_path):
     net = formula("input x[i]\ntarget t\nparameter w[i] = ones\ny = sum[i](x[i]*w[i])\nE = (y - t)**2", sizes={"i": 2})
     for said in (["E", "x", "w", "none", 3, None, "y", "y"], "y", {"y": 1}, [["y"]]):

@@ -7,6 +7,7 @@ import textwrap
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 
 from chainrule.derivation.pages.numbers import Filling, FillingLatex, FillingUnicode, latex_number, number_words
 from chainrule.derivation.pages.page import (
@@ -145,8 +146,23 @@ BOLD, DIM, BLUE, RESET = "\x1b[1m", "\x1b[2m", "\x1b[34m", "\x1b[0m"
 
 def columns(text: str) -> int:
     """How many columns of a terminal a text takes."""
-    plain = re.sub(r"\x1b\[\d+m", "", text)
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in plain)
+    return sum(map(_width, re.sub(r"\x1b\[\d+m", "", text)))
+
+
+@cache
+def _width(letter: str) -> int:
+    return 0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+
+
+def _beginnings(text: str, width: int) -> list[int]:
+    """How many columns the first 0, 1, 2, … characters take, up to the first that goes beyond `width`."""
+    taken = [0]
+    for piece in re.finditer(r"\x1b\[\d+m|.", text, re.DOTALL):
+        long = piece.end() - piece.start()
+        taken += [taken[-1]] * (long - 1) + [taken[-1] + (_width(piece[0]) if long == 1 else 0)]
+        if taken[-1] > width:
+            break
+    return taken
 
 
 def terminal(page: Page, *, colour: bool = False, width: int = 80) -> str:
@@ -241,11 +257,12 @@ def wrapped(text: str, width: int) -> list[str]:
 def broken(formula: str, width: int) -> list[str]:
     """A formula in lines of at most `width` columns, broken before a sign, outside brackets where that can be."""
     rows = []
-    while columns(formula) > width:
-        places = [(depth, at) for depth, at in _signs(formula) if 0 < columns(formula[:at]) <= width]
+    while (taken := _beginnings(formula, width))[-1] > width:
+        near = formula[: len(taken) + 3]  # a formula may have a hundred thousand characters: only a line is looked at
+        places = [(depth, at) for depth, at in _signs(near) if at < len(taken) and 0 < taken[at] <= width]
         # A break outside brackets is worth a line that is up to half empty, a sign one that is nearly.
-        late = [p for p in places if columns(formula[: p[1]]) >= width // 2 and p[0] < BLANK]
-        late = late or [p for p in places if columns(formula[: p[1]]) >= width // 4 and p[0] < BLANK] or places
+        late = [p for p in places if taken[p[1]] >= width // 2 and p[0] < BLANK]
+        late = late or [p for p in places if taken[p[1]] >= width // 4 and p[0] < BLANK] or places
         if not late:
             break
         depth = min(d for d, _ in late)

@@ -37,7 +37,7 @@ from chainrule.program.lower import lower_prediction
 from chainrule.training.files import write_bytes
 from chainrule.training.formats.onnx_forms import Forms
 from chainrule.training.formats.onnx_graph import Graph, Value
-from chainrule.training.formats.onnx_values import Values
+from chainrule.training.formats.onnx_values import MAX_BYTES, Values
 
 if TYPE_CHECKING:
     from chainrule.training.network import Network
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 OPSET = 18  # the first in which ReduceMax takes its axes as ReduceSum does; ONNX Runtime 1.14 of 2023 reads it
 IR_VERSION = 8  # the one that came with opset 18: the newest, which onnx writes by itself, old runtimes refuse
 BATCH = "N"
-MAX_BYTES = 2**31 - 2**20  # a protobuf message has less than 2 GiB
 OUTPUTS_NOTE = "outputs"  # in a network's notes: the tensors that it gives, where these are several
 REDUCTIONS = {"sum": "ReduceSum", "max": "ReduceMax", "min": "ReduceMin"}
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from chainrule.errors import FormulaError
+from chainrule.errors import FormulaError, SettingError
 from chainrule.formula.expr import (
     MINUS_ONE,
     Add,
@@ -31,6 +31,7 @@ from chainrule.formula.expr import (
 from chainrule.messages import say
 from chainrule.training.formats.onnx_graph import Graph, Value
 
+MAX_BYTES = 2**31 - 2**20  # a protobuf message has less than 2 GiB
 # One operator each. ONNX Runtime's Sigmoid is 1.5e-8 where the true value is smaller.
 UNARY = {n: n.capitalize() for n in ("exp", "log", "sin", "cos", "tanh", "sigmoid", "relu", "abs", "sign", "floor")}
 BINARY = {"max": "Max", "min": "Min"}
@@ -214,7 +215,10 @@ class Values:
     def _positions(self, index: str) -> Value:
         if base_index(index) == self.samples:
             raise self.not_expressible(index)
-        numbers = np.arange(self.sizes[base_index(index)], dtype=np.int64)
+        size = self.sizes[base_index(index)]
+        if 8 * size > MAX_BYTES:
+            raise SettingError(say("formats.onnx_too_large", came=8 * size, limit=MAX_BYTES))
+        numbers = np.arange(size, dtype=np.int64)
         return Value(self.graph.constant(numbers, "places"), (index,), "int")
 
     def _size(self, index: str) -> Value:
