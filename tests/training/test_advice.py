@@ -181,3 +181,9 @@ def test_sparse_tables_are_looked_at_too():
 def test_the_smaller_rate_of_a_training_that_diverged():
     with pytest.raises(Diverged, match=r"smaller learning rate \(learning_rate=100, say; it was 1e\+03\)"):
         formula(SQUARES).fit(X, X[:, 0], epochs=50, learning_rate=1e3, verbose=0, engine="interpreter", advice=False)
+
+
+def test_a_number_beyond_float32_is_no_warning_of_numpy():
+    net = formula("input x[i]\ntarget t\nparameter w[i] = zeros\ny = sum[i](w[i]*x[i])\nE = (y - t)**2")
+    with pytest.raises(Diverged, match="y = sum"):
+        net.fit(np.array([[1e39, 2.0], [1.0, 3.0]]), [1.0, 2.0], epochs=1, verbose=0, advice=False)

@@ -88,7 +88,8 @@ def _first_non_finite(
     rows: Array,
     hyper: Mapping[str, float],
 ) -> tuple[str | None, dict[str, Array]]:
-    batch = {n: a[rows] if a.dtype.kind == "i" else a[rows].astype(network.dtype) for n, a in arrays.items()}
+    with np.errstate(over="ignore"):  # what is too large for float32 is what is looked for
+        batch = {n: a[rows] if a.dtype.kind == "i" else a[rows].astype(network.dtype) for n, a in arrays.items()}
     state = {**batch, **kept}
     sizes = {**network.sizes, program.samples: len(rows)}
     for instruction, result in run_events(program, state, sizes, hyper):
