@@ -136,6 +136,26 @@ def test_many_columns_side_by_side_need_memory_and_the_message_says_how_much(tmp
         big_table(tmp_path / "w.parquet", LITTLE)
 
 
+def test_names_with_spaces_and_line_breaks_are_found_in_the_file(tmp_path):
+    """As spreadsheets have them; they are shown on one line."""
+    frame = pd.DataFrame({" age": [1.0, 2.0], "price\n(USD)": ["a", "b"], "": [3.0, 4.0], "a.b": [5.0, 6.0]})
+    path = as_parquet(frame, tmp_path / "t.parquet")
+    whole = read_table(path)
+    assert whole.names == ["age", "price (USD)", "3", "a.b"]
+    (piece,) = opened(path).tables(["a.b", "age", "3"])
+    assert piece.names == ["a.b", "age", "3"]
+    for name in piece.names:
+        assert piece.find(name).numbers.values.tolist() == whole.find(name).numbers.values.tolist()
+    assert whole.find("price (USD)").words == ["a", "b"]
+
+
+def test_two_columns_without_a_name(tmp_path):
+    pq.write_table(pa.Table.from_arrays([pa.array([1.0, 2.0])] * 2, names=["", ""]), tmp_path / "t.parquet")
+    for read in (read_table, opened):
+        with pytest.raises(DataError, match=r"several columns \(1, 2\)"):
+            read(tmp_path / "t.parquet")
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from chainrule.data.memory import shown_bytes
 from chainrule.data.sources.npz import map_arrays
 from chainrule.data.sources.unchanged import Unchanged
-from chainrule.data.tables import Column, Table, arrays_of_table, arrow, checked_names, from_arrow
+from chainrule.data.tables import Column, Table, arrays_of_table, arrow, from_arrow, parquet_names
 from chainrule.errors import DataError, FileError, SettingError
 from chainrule.messages import say
 
@@ -132,7 +132,8 @@ class ParquetTable(BigTable):
         self._file = Unchanged(path)
         with self._open() as file:
             about = file.metadata
-            self.names = checked_names(path, [n for n in file.schema_arrow.names if n != "__index_level_0__"])
+            self.names, written = parquet_names(path, file.schema_arrow)
+            self._written = dict(zip(self.names, written, strict=True))
             self.rows = about.num_rows
             self.need = _side_by_side(about)
         if self.rows == 0:
@@ -158,7 +159,8 @@ class ParquetTable(BigTable):
     def _decoded(self, pyarrow: Any, names: list[str]) -> Iterator[Table]:
         first = 0
         with self._open() as file:
-            batches = file.iter_batches(self.piece_rows, columns=names, use_threads=False)
+            written = [self._written[name] for name in names]
+            batches = file.iter_batches(self.piece_rows, columns=written, use_threads=False)
             while True:
                 self._file.check()
                 try:
@@ -168,10 +170,10 @@ class ParquetTable(BigTable):
                     raise FileError(say("bigtables.damaged", path=self.path, row=first + 1)) from None
                 if batch is None:
                     break
-                columns = [
-                    Column(name, from_arrow(pyarrow, self.path, name, pyarrow.chunked_array([batch.column(name)])))
-                    for name in names
-                ]
+                columns = []
+                for name, own in zip(names, written, strict=True):
+                    values = pyarrow.chunked_array([batch.column(own)])
+                    columns.append(Column(name, from_arrow(pyarrow, self.path, name, values)))
                 yield Table(str(self.path), tuple(columns), batch.num_rows, first=first)
                 first += batch.num_rows
         if first != self.rows:

@@ -457,30 +457,46 @@ def _from_parquet(path: Path, content: bytes) -> Table:
     try:
         opened = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content))
         schema = opened.schema_arrow
-        names = checked_names(path, [name for name in schema.names if name != "__index_level_0__"])
+        names, written = parquet_names(path, schema)
         check_parquet(path, opened.metadata, len(names), MAX_BYTES)
         if opened.metadata.num_rows == 0:
             raise _bad(path, "no_rows")
-        for name in names:  # before anything is decoded
-            from_arrow(pyarrow, path, name, pyarrow.chunked_array([], schema.field(name).type))
-        texts = [name for name in names if _is_text(pyarrow, schema.field(name).type)]
+        for name, own in zip(names, written, strict=True):  # before anything is decoded
+            from_arrow(pyarrow, path, name, pyarrow.chunked_array([], schema.field(own).type))
+        texts = [own for own in written if _is_text(pyarrow, schema.field(own).type)]
         reader = pyarrow.parquet.ParquetFile(
             pyarrow.BufferReader(content),
             metadata=opened.metadata,
             read_dictionary=texts,
             page_checksum_verification=True,
         )
-        table = reader.read(columns=names)
-        for name in texts:
-            check_texts(path, table.column(name), MAX_BYTES)
+        table = reader.read(columns=written)
+        for own in texts:
+            check_texts(path, table.column(own), MAX_BYTES)
     except (DataError, FileError):
         raise
     except Exception:  # noqa: BLE001 (a damaged file raises what Arrow, Thrift and the unpackers raise)
         raise FileError(say("tables.not_parquet", path=path)) from None
     if table.num_rows == 0:
         raise _bad(path, "no_rows")
-    columns = tuple(Column(name, from_arrow(pyarrow, path, name, table.column(name))) for name in names)
+    columns = tuple(
+        Column(name, from_arrow(pyarrow, path, name, table.column(own)))
+        for name, own in zip(names, written, strict=True)
+    )
     return Table(str(path), columns, table.num_rows)
+
+
+def parquet_names(path: Path, schema: Any) -> tuple[list[str], list[str]]:
+    """The columns' names as they are shown, and as the file has them, which may be with spaces and line breaks.
+
+    Raises: DataError for one on several columns.
+    """
+    written = [name for name in schema.names if name != "__index_level_0__"]
+    names = checked_names(path, written)
+    if written.count("") > 1:  # in a text file these would be columns without a name
+        places = ", ".join(str(n + 1) for n, name in enumerate(written) if not name)
+        raise _bad(path, "name_twice", name='""', places=places)
+    return names, written
 
 
 def _is_text(pyarrow: Any, kind: Any) -> bool:
