@@ -123,7 +123,7 @@ WRONG = {
         "softmax with one output a class",
     ),
     "a convolution": (lambda: layers.Conv2D, "Conv2D is not there: chainrule has no convolution"),
-    "a data set": (lambda: chainrule.datasets.imdb, "imdb is not there: chainrule downloads nothing"),
+    "a data set": (lambda: chainrule.datasets.imdb, "imdb is not there: chainrule has mnist"),
     "a picture of the graph": (lambda: utils.plot_model, r"model\.summary\(\)"),
 }
 
