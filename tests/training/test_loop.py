@@ -12,6 +12,7 @@ import pytest
 
 from chainrule.errors import Diverged
 from chainrule.training.network import formula
+from chainrule.training.watch import Watcher
 from tests.interrupt import ctrl_c_in_training
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -197,3 +198,11 @@ def test_two_trainings_at_once_in_one_process():
     for thread in team:
         thread.join()
     assert all(np.array_equal(n.parameters["W1"], alone.parameters["W1"]) for n in nets)
+
+
+def test_a_signal_that_is_not_python_s_is_left_alone(monkeypatch):
+    """getsignal says None where a program that Python runs in handles it; signal() could not put that back."""
+    monkeypatch.setattr(signal, "getsignal", lambda number: None)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: pytest.fail("its handler is gone"))
+    with Watcher():
+        pass

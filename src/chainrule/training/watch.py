@@ -90,7 +90,8 @@ class Watcher:
     def __enter__(self) -> Watcher:
         if threading.current_thread() is threading.main_thread():
             for number in self.signals:
-                if signal.getsignal(number) != signal.SIG_IGN:  # nohup: SIGHUP is to be ignored
+                # nohup: SIGHUP is to be ignored; None: a program that Python runs in has its own way
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
                     self._previous[number] = signal.signal(number, self._on_interrupt)
         return self
 
