@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from chainrule.errors import FileError
 from chainrule.interfaces.cli import main
 from chainrule.interfaces.options import TrainOptions
 from chainrule.interfaces.records import fingerprint, read_record, recorded_options
+from chainrule.training import files as files_module
 from chainrule.training.locks import hold
 from tests.killed import arrays, history
 
@@ -130,6 +132,28 @@ def test_a_run_that_reached_nothing_leaves_no_folder(capsys):
     code, _, err = call(capsys, "train", "rows.csv", *QUICK, "--optimizer", "nonsense", "--out", "run")
     assert (code, "nonsense" in err) == (1, True)
     assert not Path("run").exists()
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_run_whose_weights_never_found_room_can_begin_anew(capsys, monkeypatch, trained):
+    """The disk has room for small files only."""
+    real = files_module.write_bytes
+
+    def write_bytes(path: Path, content: bytes) -> None:
+        if path.suffix == ".safetensors":
+            raise FileError(f"{path} cannot be written: No space left on device")
+        real(path, content)
+
+    for module in ("checkpoint_file", "save"):
+        monkeypatch.setattr(f"chainrule.training.{module}.write_bytes", write_bytes)
+    code, _, err = call(capsys, "train", "rows.csv", *QUICK, "--out", "run")
+    assert (code, "run/model.safetensors cannot be written" in err) == (1, True)
+    assert "this checkpoint could not be written" in err
+    monkeypatch.setattr("chainrule.training.checkpoint_file.write_bytes", real)
+    monkeypatch.setattr("chainrule.training.save.write_bytes", real)
+    code, _, err = call(capsys, "train", "--resume", "run")
+    assert (code, "run has no checkpoint: the run begins with its first step" in err) == (0, True)
+    assert Path("run/model.safetensors").read_bytes() == (trained / "model.safetensors").read_bytes()
 
 
 def test_the_fingerprint_of_a_folder_is_that_of_its_files(tmp_path):

@@ -398,6 +398,27 @@ def test_a_checkpoint_holds_what_made_it(tmp_path):
     assert read_checkpoint(found.path).settings == found.settings
 
 
+@pytest.mark.parametrize("engine", ["native", "interpreter"])
+def test_a_metric_that_is_asked_for_later_is_not_known_of_the_epoch_that_was_interrupted(tmp_path, engine):
+    asked = {"metrics": ["abs(t - y)"], "engine": engine}
+    whole = network()
+    history = whole.fit(X, T, **OPTIONS, **asked)
+    (name,) = history.history.keys() - {"loss", "seconds"}
+    interrupted(tmp_path, 27, engine=engine)
+    net, again = resumed(tmp_path, **asked)
+    same(net, whole)
+    assert [name in row for row in again.rows] == [False, False, True, True, True]
+    assert np.isnan(again.rows[2][name])
+    assert [row[name] for row in again.rows[3:]] == [row[name] for row in history.rows[3:]]
+    assert [row["loss"] for row in again.rows] == [row["loss"] for row in history.rows]
+
+
+def test_a_schedule_over_other_epochs_is_refused(tmp_path):
+    interrupted(tmp_path, 14, learning_rate="cosine")
+    with pytest.raises(SettingError, match="initial_epoch was 0, and is 1 now"):
+        resumed(tmp_path, learning_rate="cosine", initial_epoch=1)
+
+
 # --- what callbacks keep and log --------------------------------------------------------------------------------------
 
 
@@ -637,6 +658,19 @@ def test_class_weights_of_a_source(small_pieces):
     one.fit(X, t, class_weight={0: 3.0}, **OPTIONS)
     other.fit(cr.stream({"x": X, "t": t}), class_weight={0: 3.0}, **OPTIONS)
     same(other, one)
+
+
+@pytest.mark.parametrize("then", [{"class_weight": {0: 2.0}}, {}])
+def test_a_source_with_other_class_weights_is_refused(tmp_path, then):
+    def fit(**options):
+        net = cr.formula("input x[i]\nlabel y in k\nsize k = 2\nparameter w[i, k] = zeros\n"
+                         "p[k] = softmax[k](sum[i](x[i]*w[i, k]))\nE = -log(sum[k]([k == y]*p[k]))")  # fmt: skip
+        net.fit(cr.stream({"x": X, "y": (T > 0).astype(np.int64)}), **OPTIONS, **options)
+
+    fit(class_weight={0: 3.0}, checkpoints=tmp_path)
+    fit(class_weight={0: 3.0}, resume=tmp_path)
+    with pytest.raises(SettingError, match=r"class_weight was .*3\.0"):
+        fit(resume=tmp_path, **then)
 
 
 def test_predict_and_evaluate_read_a_source(small_pieces):

@@ -49,6 +49,8 @@ def resume(asked: TrainOptions, given: Collection[str], ending: Ending) -> int:
         fitting = fitting_for(options, material)
         for line in remarks(material):
             click.echo(line, err=True)
+        if not checkpoint_files(run.folder):
+            click.echo(say("runs.no_checkpoint", folder=run.folder), err=True)
         if places := changed_places(record):
             click.echo(say("runs.other_place", changes="; ".join(places)), err=True)
         record.ask_for(options.epochs, fitting["epochs"])

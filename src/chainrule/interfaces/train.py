@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from chainrule.errors import ChainruleError, Diverged, SettingError
+from chainrule.errors import ChainruleError, Diverged, FileError, SettingError
 from chainrule.formula.expr import Symbol
 from chainrule.formula.text import update_text
 from chainrule.interfaces.answers import NUMBER_METRICS, plain_means, shown_means
@@ -55,8 +55,10 @@ def train(options: TrainOptions, command: list[str], given: Collection[str] = ()
             record = first_record(command, options, material, used_options(fitting))
             try:
                 outcome = perform(Task(run, material, fitting, record, replace(wishes, folder=run.folder)), ending)
-            except (ChainruleError, KeyboardInterrupt, SystemExit):
-                run.discard_if_unused()
+            except (ChainruleError, KeyboardInterrupt, SystemExit) as error:
+                # Where the disk was full all the time, run.json is what is left of a training: it can begin anew.
+                if not (isinstance(error, FileError) and material.network.steps):
+                    run.discard_if_unused()
                 raise
             return report(outcome, options.as_json)
 

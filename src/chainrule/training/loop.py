@@ -334,7 +334,9 @@ class Training:
         start = time.perf_counter()
         if self.resumed is not None and epoch == self.position.epoch and self.position.begun:
             whole.steps, whole.samples = self.position.steps, self.position.samples
-            whole.sums |= self.position.sums
+            # A metric that was not asked for then: its mean over this epoch is not known.
+            unknown = np.nan if whole.steps else 0.0
+            whole.sums = {name: self.position.sums.get(name, unknown) for name in whole.sums}
             start -= self.position.seconds
         else:
             self.callbacks.on_epoch_begin(epoch)

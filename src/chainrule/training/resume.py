@@ -36,7 +36,9 @@ def settings_of(training: Training) -> dict[str, str]:
         "dtype": network.dtype,
     }
     if rates.spans:  # the schedule is another one where it spans another number of epochs
-        asked["epochs"] = plan.epochs
+        asked |= {"epochs": plan.epochs, "initial_epoch": plan.initial_epoch}
+    if isinstance(training.data, Stream) and training.data.class_weight:  # of arrays they are among the rows
+        asked["class_weight"] = {str(label): float(w) for label, w in training.data.class_weight.items()}
     texts = {name: json.dumps(value, ensure_ascii=False) for name, value in asked.items()}
     data = {"data": _fingerprint(training, training.data)}
     if training.validation is not None:
