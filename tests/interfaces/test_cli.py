@@ -215,7 +215,11 @@ BAD = [
     (2, ["train", "mnist", "--lang", "fr"], "--lang: fr is none of en, ko"),
     (2, ["show", "x", "--as", "latx"], "Did you mean latex?"),
     (2, ["predict"], "MODEL is missing"),
-    (1, ["train", "mnits"], "no data set mnits (there is: mnist, fashion-mnist, kmnist, emnist-digits, emnist-letters)"),
+    (
+        1,
+        ["train", "mnits"],
+        "no data set mnits (there is: mnist, fashion-mnist, kmnist, emnist-digits, emnist-letters)",
+    ),
     (1, ["train", "mnist", "--rows", "0"], "rows came as 0"),
     (1, ["train", "mnist", "--rows", "60001"], "rows came as 60001"),
     (1, ["train", "mnist", "--rows", "9", "--validation", "9"], "validation came as 9"),

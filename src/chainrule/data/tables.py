@@ -4,6 +4,7 @@ What a column means is not decided here (data/columns.py does): a Column answers
 says in which row it cannot. Rows are counted from 1, the first one below the header, as a person counts them.
 """
 
+# More than 500 lines: what a cell of text may be, and the readers of each kind of file that share it.
 from __future__ import annotations
 
 import codecs

@@ -51,7 +51,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "import": (
         "chainrule import digits.safetensors --into examples/digits.formula --out model.safetensors",
-        "chainrule import digits.safetensors --into examples/digits.formula --out model.safetensors --map fc1.weight=W1",
+        "chainrule import digits.safetensors --into examples/digits.formula --out model.safetensors"
+        " --map fc1.weight=W1",
     ),
     "datasets": ("chainrule datasets --json",),
     "bench": ("chainrule bench --json",),

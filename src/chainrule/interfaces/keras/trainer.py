@@ -1,5 +1,6 @@
 """compile, fit, evaluate, predict: losses and metrics as formulas, Keras's arguments as those of Network.fit."""
 
+# More than 500 lines: one class, whose methods have Keras's arguments with what each means.
 from __future__ import annotations
 
 import math
