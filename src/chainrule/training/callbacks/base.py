@@ -67,7 +67,7 @@ class Callback:
         self.training = training
 
     state_names: tuple[str, ...] = ()
-    """The attributes that it needs to go on where a checkpoint was written: numbers, texts, arrays, lists and dicts."""
+    """The attributes that it needs to go on after a checkpoint: numbers, texts, arrays, lists, tuples, dicts."""
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps of it."""
