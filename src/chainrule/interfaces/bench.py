@@ -26,7 +26,6 @@ import numpy as np
 from chainrule.formula.evaluate import Array
 from chainrule.interfaces.build import Design, network_text
 from chainrule.interfaces.datasets import mnist
-from chainrule.interfaces.runs import versions
 from chainrule.interfaces.scaling import with_scaling
 from chainrule.kernels.host import host
 from chainrule.kernels.peak import bandwidth, peak_flops
@@ -35,6 +34,7 @@ from chainrule.kernels.work import Sizes, work_of
 from chainrule.messages import say
 from chainrule.program.lower import lower_prediction
 from chainrule.training.network import Network, formula
+from chainrule.training.versions import versions
 
 ROWS = 12_800  # of a training: 100 steps an epoch
 BATCH = 128

@@ -22,8 +22,9 @@ from chainrule.data.sources.fingerprint import Digest
 from chainrule.errors import FileError, SettingError
 from chainrule.interfaces.datasets import is_name
 from chainrule.interfaces.options import TrainOptions, named_file
-from chainrule.interfaces.runs import NOTE, versions
+from chainrule.interfaces.runs import NOTE
 from chainrule.messages import say
+from chainrule.training.versions import versions
 
 if TYPE_CHECKING:
     from chainrule.interfaces.material import Material

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import platform
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,14 +148,3 @@ def _take(folder: Path, held: ExitStack) -> bool:
 
 def _has_something(folder: Path) -> bool:
     return any(path.name not in MARKS for path in folder.iterdir())
-
-
-def versions(packages: Sequence[str] = ("chainrule", "numpy", "llvmlite")) -> dict[str, str]:
-    """Versions of what took part in the numbers."""
-    found = {"python": platform.python_version()}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

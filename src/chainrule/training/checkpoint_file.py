@@ -17,7 +17,6 @@ import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from chainrule.messages import say
 from chainrule.training.container import ITEM_BYTES, Kind, bad, open_container, pack
 from chainrule.training.files import write_bytes
 from chainrule.training.strict_json import read_json
+from chainrule.training.versions import versions
 
 KIND = Kind(
     "checkpoint",
@@ -134,13 +134,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def made_by() -> dict[str, str]:
     """Versions and the machine: what can change the last bits of a number."""
-    found = {"python": platform.python_version(), "machine": platform.machine(), "system": platform.system()}
-    for package in ("chainrule", "numpy", "llvmlite"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    return {**versions(), "machine": platform.machine(), "system": platform.system()}
 
 
 def _position(given: Mapping[str, Any]) -> Position:

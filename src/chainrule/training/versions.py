@@ -1,0 +1,22 @@
+"""Versions of what takes part in the numbers."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+
+def versions(packages: Sequence[str] = ("chainrule", "numpy", "llvmlite")) -> dict[str, str]:
+    """Of Python and of these packages, where they are there.
+
+    >>> sorted(versions())
+    ['chainrule', 'llvmlite', 'numpy', 'python']
+    """
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
