@@ -477,7 +477,8 @@ def test_the_message_in_korean(text):
 
 
 # Said by the layers above, or as a part of another message.
-SAID_ELSEWHERE = {"no_loss", "no_input_read", "hyper_unknown", "from_size_line", "from_values", "from_use", "did_you_mean"}
+PARTS = {"from_size_line", "from_values", "from_use", "did_you_mean"}
+SAID_ELSEWHERE = {"no_loss", "no_input_read", "hyper_unknown", *PARTS}
 
 
 def test_every_message_of_the_chapter_is_among_them():
