@@ -72,7 +72,7 @@ def count_mutants(seed: int, wanted: int, pair_seconds: float) -> Count:
     return count
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.soak) for n in (1, 2))])
 def test_mutants_are_told_apart_and_mostly_located(seed):
     count = count_mutants(seed, 38, pair_seconds=0.0)
     assert count.made == 38

@@ -65,6 +65,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(whole):
     assert main(["reproduce", "run"]) == 0
 
 
+@pytest.mark.soak
 def test_a_training_that_is_ended_again_and_again(whole):
     """Killed before its first checkpoint; then by each signal, with everything saved."""
     with start("train", *DIGITS, *RARELY, "--out", "run") as running:

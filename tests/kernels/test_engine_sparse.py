@@ -71,7 +71,10 @@ SIZES = [(32, 1), (33, 7), (100, 16), (391, 17), (392, 48), (393, 50), (784, 100
 BATCHES = [1, 2, 5, 6, 7, 64, 65, None]
 
 
-@pytest.mark.parametrize("optimizer", ["gradient_descent", "momentum", "rmsprop", "adam"])
+@pytest.mark.parametrize(
+    "optimizer",
+    ["gradient_descent", "adam", *(pytest.param(rule, marks=pytest.mark.soak) for rule in ("momentum", "rmsprop"))],
+)
 def test_update_rules(optimizer):
     """Descent leaves out the weights of columns that do not occur in a batch; the others must not."""
     for n, (width, hidden) in enumerate(SIZES[::2]):
@@ -205,7 +208,7 @@ def test_what_is_not_finite_is_no_zero(bad):
         assert report.failed_step == (2 if np.isnan(bad) else 3)
 
 
-@pytest.mark.parametrize("group", range(3))
+@pytest.mark.parametrize("group", [0, *(pytest.param(n, marks=pytest.mark.soak) for n in (1, 2))])
 def test_random_systems(group):
     random_sparse(700 + group)
 

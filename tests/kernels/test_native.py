@@ -57,7 +57,7 @@ def test_every_activation(dtype):
     compare(Drawn(text, {"i": 5, "j": 19}, {"x": x}), dtype, learning_rate=0.003)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.soak), "float64"])
 def test_every_loss(dtype):
     """All of them added, on one layer; each has a target of its own kind and a prediction in its own domain."""
     rng = np.random.default_rng(2)
@@ -85,7 +85,7 @@ def test_every_update_rule(rule):
     compare(Drawn(text, {"i": 5}, data), "float64", optimizer=rule)
 
 
-@pytest.mark.parametrize("group", range(8))
+@pytest.mark.parametrize("group", [0, 1, *(pytest.param(n, marks=pytest.mark.soak) for n in range(2, 8))])
 def test_random_systems(group):
     rng = np.random.default_rng(100 + group)
     compare(together([draw(rng, n, ROWS) for n in range(2)]), "float64", learning_rate=0.02)

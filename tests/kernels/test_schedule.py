@@ -90,7 +90,7 @@ def test_networks(name):
     check(program_of(name))
 
 
-@settings(max_examples=60, derandomize=True)
+@settings(max_examples=30, derandomize=True)
 @given(systems())
 def test_random_systems(drawn):
     try:

@@ -146,7 +146,7 @@ def run_drawn(drawn: object) -> None:
         assert_equal(simulate(network(), data, threads=threads, **options), slow, arrays, 1e-7)
 
 
-@settings(max_examples=25, derandomize=True)
+@settings(max_examples=10, derandomize=True)
 @given(systems())
 def test_any_system(drawn):
     run_drawn(drawn)

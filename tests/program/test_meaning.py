@@ -62,7 +62,7 @@ def check_program(drawn) -> None:
             assert ours[name] == pytest.approx(wanted[name], rel=1e-9, abs=1e-9)
 
 
-@settings(max_examples=60, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 @given(systems(kinks=False))
 def test_derived_gradients_are_numerical_gradients(drawn):
     check_derived(drawn)
