@@ -25,8 +25,9 @@ import numpy as np
 from chainrule.errors import CheckpointError, SettingError
 from chainrule.formula.evaluate import Array
 from chainrule.messages import say
-from chainrule.training.container import ITEM_BYTES, Kind, bad, open_container, pack
+from chainrule.training.container import Kind, bad, open_container, pack
 from chainrule.training.files import write_bytes
+from chainrule.training.safetensors_header import ITEM_BYTES
 from chainrule.training.strict_json import read_json
 from chainrule.training.versions import versions
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from chainrule.data.checks import is_whole
 from chainrule.errors import CheckpointError, FileError, SettingError, warn
-from chainrule.messages import say
+from chainrule.messages import say, shortened
 from chainrule.training.checkpoint_file import Checkpoint, read_checkpoint, write_checkpoint
 
 FOLDER, SUFFIX, DAMAGED = "checkpoints", ".safetensors", ".damaged"
@@ -152,8 +152,7 @@ def check_same(checkpoint: Checkpoint, settings: Mapping[str, str]) -> None:
 
 
 def _short(text: str, most: int) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return shortened(" ".join(text.split()), most)
 
 
 class Keeper:

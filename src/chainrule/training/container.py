@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import re
 import stat
@@ -41,28 +40,14 @@ from safetensors.numpy import save as save_tensors
 
 from chainrule.errors import FileError, ModelFileError
 from chainrule.messages import say
+from chainrule.training.safetensors_header import ITEM_BYTES, MAX_FILE_BYTES, Entry, entry_of, fill
 from chainrule.training.strict_json import Limits, read_json
 
 Array = np.ndarray[Any, Any]
 
 FORMAT = "chainrule"
-MAX_FILE_BYTES = 64 * 2**30
 MAX_AXES = 16
 MAX_NAME = 200
-ITEM_BYTES = {
-    "F64": 8,
-    "F32": 4,
-    "F16": 2,
-    "I64": 8,
-    "U64": 8,
-    "I32": 4,
-    "U32": 4,
-    "I16": 2,
-    "U16": 2,
-    "I8": 1,
-    "U8": 1,
-    "BOOL": 1,
-}
 NO_SUM = "0" * 64
 SUM_AT = re.compile(rb'(?<!\\)"sha256":"([0-9a-f]{64})"')
 OWN = ("format", "kind", "version", "sha256", "data_sha256")
@@ -85,16 +70,6 @@ class Kind:
     max_header_bytes: int = 4_000_000
     max_arrays: int = 10_000
     finite: bool = True  # whether NaN and infinity are refused
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What the header says of an array; `dtype` in the words of safetensors: F32, F64."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    begin: int
-    end: int
 
 
 @dataclass(frozen=True)
@@ -271,12 +246,7 @@ def _entries(path: Path, kind: Kind, header: Mapping[str, Any], room: int) -> di
         if entry is None:
             raise bad(path, kind, "bad_array", name=plain(name))
         entries[name] = entry
-    end = 0
-    for entry in sorted(entries.values(), key=lambda e: (e.begin, e.end)):
-        if entry.begin != end:
-            raise bad(path, kind, "damaged")
-        end = entry.end
-    if end != room:
+    if not fill(entries.values(), room):
         raise bad(path, kind, "damaged")
     return entries
 
@@ -285,21 +255,7 @@ def _entry(kind: Kind, name: str, said: object) -> Entry | None:
     """One array's line of the header; None where it is not in order."""
     if not isinstance(said, dict) or said.keys() != {"dtype", "shape", "data_offsets"} or len(name) > MAX_NAME:
         return None
-    dtype, shape, offsets = said["dtype"], said["shape"], said["data_offsets"]
-    if dtype not in kind.dtypes or not _whole(shape, MAX_AXES) or not _whole(offsets, 2) or len(offsets) != 2:
-        return None
-    begin, end = offsets
-    if end - begin != math.prod(shape) * ITEM_BYTES[dtype]:
-        return None
-    return Entry(dtype, tuple(shape), begin, end)
-
-
-def _whole(values: object, most: int) -> bool:
-    return (
-        isinstance(values, list)
-        and len(values) <= most
-        and all(type(v) is int and 0 <= v <= MAX_FILE_BYTES for v in values)
-    )
+    return entry_of(said, {dtype: ITEM_BYTES[dtype] for dtype in kind.dtypes}, MAX_AXES)
 
 
 def _finite(array: Array) -> bool:

@@ -21,6 +21,7 @@ import numpy as np
 from chainrule.errors import FileError, SettingError
 from chainrule.messages import say
 from chainrule.training.container import plain
+from chainrule.training.safetensors_header import ITEM_BYTES, MAX_FILE_BYTES, Entry, entry_of, fill
 from chainrule.training.strict_json import Limits, read_json
 
 Array = np.ndarray[Any, Any]
@@ -29,22 +30,10 @@ MAX_TENSORS = 10_000
 MAX_HEADER_BYTES = 4_000_000
 MAX_AXES = 8
 MAX_DEPTH = 16
-MAX_FILE_BYTES = 64 * 2**30
 MAX_CHUNK_BYTES = 256 * 2**20  # HDF5 allocates a whole one to read any of it
 DEFLATE_RATIO = 1040  # no stream of deflate grows by more
-FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-ITEM_BYTES = {
-    **FLOATS,
-    "I64": 8,
-    "U64": 8,
-    "I32": 4,
-    "U32": 4,
-    "I16": 2,
-    "U16": 2,
-    "I8": 1,
-    "U8": 1,
-    "BOOL": 1,
-}
+FLOATS = ("F64", "F32", "F16", "BF16")
+DTYPES = {**ITEM_BYTES, "BF16": 2}  # PyTorch's too
 HDF5 = b"\x89HDF\r\n\x1a\n"
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 
@@ -104,15 +93,16 @@ def _damaged(path: Path, reason: str) -> FileError:
 def _safetensors(path: Path, size: int) -> WeightFile:
     from safetensors import SafetensorError, safe_open
 
-    entries = _entries(path, size)
+    entries, data = _entries(path, size)
 
     def reader(name: str) -> Callable[[], Array]:
-        dtype, shape, begin = entries[name]
+        entry = entries[name]
 
         def read() -> Array:
             try:
-                if dtype == "BF16":
-                    return _widened(np.fromfile(path, "<u2", math.prod(shape), offset=begin).reshape(shape))
+                if entry.dtype == "BF16":
+                    halves = np.fromfile(path, "<u2", math.prod(entry.shape), offset=data + entry.begin)
+                    return _widened(halves.reshape(entry.shape))
                 with safe_open(path, framework="np") as file:
                     return np.array(file.get_tensor(name))
             except (SafetensorError, OSError, ValueError, TypeError) as error:
@@ -121,10 +111,11 @@ def _safetensors(path: Path, size: int) -> WeightFile:
         return read
 
     weights = []
-    for name, (dtype, shape, _) in entries.items():
+    for name, entry in entries.items():
         module, _, role = name.rpartition(".")
         if role != "num_batches_tracked":
-            weights.append(Weight(name, shape, dtype if dtype in FLOATS else None, module, role, reader(name)))
+            dtype = entry.dtype if entry.dtype in FLOATS else None
+            weights.append(Weight(name, entry.shape, dtype, module, role, reader(name)))
     return WeightFile(path, True, tuple(weights))
 
 
@@ -133,10 +124,8 @@ def _widened(halves: Array) -> Array:
     return (halves.astype(np.uint32) << 16).view(np.float32)
 
 
-def _entries(path: Path, size: int) -> dict[str, tuple[str, tuple[int, ...], int]]:
-    """Name → (dtype, shape, where it begins in the file), checked: the arrays fill the file without holes, each with
-    what its shape needs.
-    """
+def _entries(path: Path, size: int) -> tuple[dict[str, Entry], int]:
+    """The arrays, which fill the file without holes, each with what its shape needs; and where they begin."""
     with path.open("rb") as file:
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
@@ -152,40 +141,23 @@ def _entries(path: Path, size: int) -> dict[str, tuple[str, tuple[int, ...], int
     header.pop("__metadata__", None)
     if len(header) > MAX_TENSORS:
         raise FileError(say("formats.too_many", path=path, came=len(header), limit=MAX_TENSORS))
-    places = []
     entries = {}
     for name, said in header.items():
-        entry = _entry(said)
+        entry = entry_of(said, DTYPES, MAX_AXES)
         if entry is None:
             raise _unread(path, name, said)
-        entries[name] = (*entry[:2], 8 + length + entry[2][0])
-        places.append(entry[2])
-    end = 0
-    for first, last in sorted(places):
-        if first != end:
-            raise _damaged(path, say("formats.holes"))
-        end = last
-    if end != size - 8 - length:
+        entries[name] = entry
+    if not fill(entries.values(), size - 8 - length):
         raise _damaged(path, say("formats.holes"))
-    return entries
+    return entries, 8 + length
 
 
 def _unread(path: Path, name: str, said: object) -> FileError:
     """Of an array that is not in order: of a dtype that is not read, such as eight bits, or damaged."""
     match said:
-        case {"dtype": str(dtype)} if dtype not in ITEM_BYTES and re.fullmatch(r"[A-Z]\d\w{0,12}", dtype):
+        case {"dtype": str(dtype)} if dtype not in DTYPES and re.fullmatch(r"[A-Z]\d\w{0,12}", dtype):
             return FileError(say("formats.dtype", path=path, name=plain(name), came=dtype))
     return _damaged(path, plain(name))
-
-
-def _entry(said: object) -> tuple[str, tuple[int, ...], tuple[int, int]] | None:
-    match said:
-        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(first), int(last)]}:
-            whole = all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**48 for n in shape)
-            if dtype in ITEM_BYTES and whole and len(shape) <= MAX_AXES and 0 <= first <= last:
-                if last - first == math.prod(shape) * ITEM_BYTES[dtype]:
-                    return dtype, tuple(shape), (first, last)
-    return None
 
 
 # --- HDF5 -------------------------------------------------------------------------------------------------------------
