@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from chainrule.errors import DataError
-from chainrule.messages import say
+from chainrule.messages import say, shortened
 
 Array = np.ndarray[Any, Any]
 
@@ -108,7 +108,7 @@ def _first(array: Array) -> str:
     if array.size == 0:
         return str(array.dtype)
     value = " ".join(repr(array.flat[:1].tolist()[0]).split())  # tolist: 'a', not np.str_('a')
-    return f"{array.dtype} ({value if len(value) <= SHOWN else value[: SHOWN - 1] + '…'})"
+    return f"{array.dtype} ({shortened(value, SHOWN)})"
 
 
 def _fits(came: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:

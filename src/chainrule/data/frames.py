@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from chainrule.errors import DataError
-from chainrule.messages import say
+from chainrule.messages import say, shortened
 
 Array = np.ndarray[Any, Any]
 Kind = Literal["numbers", "lists", "text", "dates", "other"]
@@ -184,9 +184,8 @@ def _numbers(source: str, name: str, series: Any) -> Array:
 
 def not_a_number(source: str, row: int, column: str, came: object) -> DataError:
     """The error for a value, its row counted from 0 here and from 1 in the message."""
-    text = repr(came)
-    text = text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
-    return DataError(say("given.not_a_number", source=source, row=row + 1, column=column, came=text))
+    shown = shortened(repr(came), SHOWN)
+    return DataError(say("given.not_a_number", source=source, row=row + 1, column=column, came=shown))
 
 
 def _lists(source: str, name: str, series: Any) -> Array:
@@ -276,11 +275,6 @@ def raw_columns(value: object) -> tuple[list[Array], list[Any]]:
     """
     table = _wrapped(value)
     return [_raw(table[:, place]) for place in range(len(table.columns))], list(table.columns)
-
-
-def raw_column(value: object) -> Array:
-    """The same of what `is_series`."""
-    return _raw(_wrapped(value))
 
 
 def _raw(series: Any) -> Array:

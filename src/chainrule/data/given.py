@@ -21,7 +21,7 @@ from chainrule.data.readers import SUFFIXES as IMAGES
 from chainrule.data.readers import read_arrays, read_rows
 from chainrule.data.tables import Column, Table, read_table
 from chainrule.errors import DataError, FileError, warn
-from chainrule.messages import say
+from chainrule.messages import say, shortened
 
 Array = np.ndarray[Any, Any]
 
@@ -304,8 +304,7 @@ def _remember(frame: Frame, vector: Wanted, columns: Sequence[Cells], given: Giv
 
 
 def _listed(names: Iterable[str]) -> str:
-    text = ", ".join(names)
-    return text if len(text) <= SHOWN_NAMES else text[: SHOWN_NAMES - 1] + "…"
+    return shortened(", ".join(names), SHOWN_NAMES)
 
 
 def _by_arrays(opened: Arrays, free: Sequence[Wanted], alone: bool) -> object:

@@ -28,7 +28,7 @@ from chainrule.data import numerals
 from chainrule.data.limits import Unpacked, check_parquet, check_texts
 from chainrule.data.readers import MAX_BYTES, read_arrays
 from chainrule.errors import DataError, FileError, SettingError
-from chainrule.messages import say
+from chainrule.messages import say, shortened
 
 Array = np.ndarray[Any, Any]
 
@@ -205,8 +205,7 @@ class Column:
     def shown(self, row: int) -> str:
         """A row's value for a message."""
         code = self.codes[row]
-        text = repr(self.words[code]) if code >= 0 else "''"
-        return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+        return shortened(repr(self.words[code]) if code >= 0 else "''", SHOWN)
 
 
 @dataclass(frozen=True)

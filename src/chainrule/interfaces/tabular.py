@@ -17,7 +17,7 @@ from chainrule.errors import DataError, ModelFileError, SettingError
 from chainrule.formula.system import System
 from chainrule.interfaces.build import Inputs
 from chainrule.interfaces.scaling import Scale, Scaled, with_scaling
-from chainrule.messages import say
+from chainrule.messages import say, shortened
 from chainrule.training.network import Network
 
 Array = np.ndarray[Any, Any]
@@ -25,7 +25,7 @@ Array = np.ndarray[Any, Any]
 NOTE = "table"  # where a model file keeps the layout
 # More numbers than this are scaled by one mean and one spread: the lists would be longer than the formulas.
 MANY_NUMBERS = 1000
-SHOWN_WORDS, SHOWN_NAMES = 8, 12  # in the comments of generated formulas
+SHOWN_WORDS, SHOWN_NAMES, SHOWN_NAME = 8, 12, 40  # in the comments of generated formulas; characters of a name
 
 
 def keep_layout(network: Network, layout: Layout) -> None:
@@ -128,8 +128,7 @@ def _listed(names: list[str], limit: int) -> str:
 
 def _plain(text: str) -> str:
     """On one line, and no longer than a name should be."""
-    text = " ".join(text.split())
-    return text if len(text) <= 40 else text[:39] + "…"
+    return shortened(" ".join(text.split()), SHOWN_NAME)
 
 
 def _words_note(feature: Feature) -> str:

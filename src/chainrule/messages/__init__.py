@@ -55,6 +55,15 @@ def say(key: str, /, **values: object) -> str:
     return OBEYED.sub("�", catalogue(language(), chapter)[name].format(**values))
 
 
+def shortened(text: str, most: int) -> str:
+    """A text that a message repeats, no longer than so many characters.
+
+    >>> shortened("a value that somebody typed", 12)
+    'a value tha…'
+    """
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 @cache
 def catalogue(language: str, chapter: str) -> dict[str, str]:
     """All messages of one chapter in one language."""
