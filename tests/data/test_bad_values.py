@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from chainrule.data.bigtables import ParquetTable
 from chainrule.data.tables import read_table
 from chainrule.errors import DataError, FileError
 from chainrule.training.network import formula
@@ -249,6 +250,18 @@ def test_an_empty_file_of_any_kind(name):
 def test_a_parquet_file_without_rows():
     pq.write_table(pa.table({"a": pa.array([], pa.float64())}), "d.parquet")
     assert message("d.parquet").startswith("d.parquet has no rows")
+
+
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_a_text_of_another_encoding_in_a_parquet_file(dictionary, monkeypatch):
+    """pyarrow reads and writes such bytes without a look, and its functions for texts stumble over them."""
+    texts = [b"ab"] * BAD_ROW + ["각".encode("cp949")] + [b"ab"] * 5
+    table = pa.table({"a": pa.array(texts).view(pa.string()), "y": list(range(ROWS))})
+    pq.write_table(table, "d.parquet", use_dictionary=dictionary)
+    assert message("d.parquet").startswith("d.parquet, column a, row 7: the text is not UTF-8")
+    monkeypatch.setattr(ParquetTable, "piece_rows", 4)
+    with pytest.raises(DataError, match="column a, row 7: the text is not UTF-8"):
+        list(ParquetTable(Path("d.parquet")).tables())
 
 
 @pytest.mark.parametrize(

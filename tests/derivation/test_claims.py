@@ -329,6 +329,9 @@ UNREADABLE = [
     ("", NotationError, "needs '='"),
     ("= 3", NotationError, "left side of a claim"),
     ("dE/dw[i,j] =", NotationError, "expected here"),
+    ("dE/dw[n,j] = (p[j]-t[j])*x[i]", ShapeError, "n is the sample axis"),
+    ("dp/dz[n] = p[j]", ShapeError, "n is the sample axis"),
+    ("w[n,j] <- 1", ShapeError, "n is the sample axis"),
     ("∂E/∂q[j] = 1", UnknownName, "q is not a quantity"),
     ("dE/dw[i,j] = ∂E/∂q[j]*x[i]", UnknownName, "q is not a quantity"),
 ]

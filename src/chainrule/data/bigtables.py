@@ -173,7 +173,7 @@ class ParquetTable(BigTable):
                 columns = []
                 for name, own in zip(names, written, strict=True):
                     values = pyarrow.chunked_array([batch.column(own)])
-                    columns.append(Column(name, from_arrow(pyarrow, self.path, name, values)))
+                    columns.append(Column(name, from_arrow(pyarrow, self.path, name, values, first)))
                 yield Table(str(self.path), tuple(columns), batch.num_rows, first=first)
                 first += batch.num_rows
         if first != self.rows:
@@ -186,7 +186,7 @@ class ParquetTable(BigTable):
             return pyarrow.parquet.ParquetFile(
                 self.path, buffer_size=BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
             )
-        except (pyarrow.ArrowException, OSError):
+        except (pyarrow.ArrowException, OSError, ValueError):  # ValueError: a column's name that is not UTF-8
             raise FileError(say("tables.not_parquet", path=self.path)) from None
 
 

@@ -505,8 +505,8 @@ def _is_text(pyarrow: Any, kind: Any) -> bool:
     return bool(types.is_string(kind) or types.is_large_string(kind))
 
 
-def from_arrow(pyarrow: Any, path: Path, name: str, values: Any) -> Any:
-    """A typed column as floats, datetime64, or texts."""
+def from_arrow(pyarrow: Any, path: Path, name: str, values: Any, first: int = 0) -> Any:
+    """A typed column as floats, datetime64, or texts; `first` is how many rows of the file come before it."""
     kinds, compute = pyarrow.types, pyarrow.compute
     kind = values.type.value_type if kinds.is_dictionary(values.type) else values.type
     try:
@@ -517,10 +517,23 @@ def from_arrow(pyarrow: Any, path: Path, name: str, values: Any) -> Any:
             filled = np.asarray(moments.fill_null(np.iinfo(np.int64).min))
             return filled.view("datetime64[us]")  # the smallest number is NaT
         if kinds.is_boolean(kind) or kinds.is_string(kind) or kinds.is_large_string(kind):
-            return compute.cast(values, pyarrow.string()).fill_null("")
+            return _checked_texts(pyarrow, path, name, compute.cast(values, pyarrow.string()).fill_null(""), first)
     except pyarrow.ArrowException:
         pass
     raise _bad(path, "odd_column", name=name, kind=values.type)
+
+
+def _checked_texts(pyarrow: Any, path: Path, name: str, texts: Any, first: int) -> Any:
+    """The same, of which pyarrow's reader says that it is UTF-8 without a look."""
+    try:
+        texts.validate(full=True)
+    except pyarrow.ArrowInvalid:
+        for row, value in enumerate(texts.cast(pyarrow.binary()).to_pylist()):
+            try:
+                value.decode()
+            except UnicodeDecodeError:
+                raise _bad(path, "text_not_encoded", name=name, row=first + row + 1) from None
+    return texts
 
 
 def _from_arrays(path: Path) -> Table:

@@ -227,7 +227,7 @@ class _Reader(RightReader):
             return self._with_rates(self._update_claim(counted, name, self._line("w"), left, right))
         if name in changed - {"w"}:
             return [
-                self._update_claim(slots, p, self._line(name), left, right)
+                self._update_claim(self.counted(start, p, slots, True), p, self._line(name), left, right)
                 for p in self._parameters_like(slots, start, name)
             ]
         known = [*(p.name for p in self.book.system.parameters), *sorted(changed - {"w"})]

@@ -107,6 +107,8 @@ class Names:
             raise self.source.fail(
                 ShapeError, offset, "wrong_index_count", name=name, came=len(slots), wanted=len(own), example=example
             )
+        if self.book.samples in slots:
+            raise self.source.fail(ShapeError, offset, "sample_axis_as_index", index=self.book.samples, name=name)
         self.check_range(offset, name, slots)
         return slots
 
