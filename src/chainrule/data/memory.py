@@ -6,10 +6,11 @@ import re
 
 from chainrule.data.checks import is_whole
 from chainrule.errors import SettingError
-from chainrule.messages import say
+from chainrule.messages import say, shortened
 
 DEFAULT_MEMORY = 2**30
 LEAST_MEMORY = 2**20
+MOST_MEMORY = 2**60  # beyond any machine, and within every integer that bytes are counted in
 UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 WRITTEN = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?i?b?)\s*", re.IGNORECASE)
 
@@ -26,9 +27,9 @@ def memory_bytes(given: str | int) -> int:
     elif isinstance(given, str) and (match := WRITTEN.fullmatch(given)):
         unit = match[2].lower()
         unit = unit + "b" if unit and not unit.endswith("b") else unit
-        found = int(float(match[1]) * UNITS[unit]) if unit in UNITS else None
-    if found is None or found < LEAST_MEMORY:
-        raise SettingError(say("sources.memory", came=repr(given)))
+        found = int(min(float(match[1]) * UNITS[unit], 2 * MOST_MEMORY)) if unit in UNITS else None
+    if found is None or not LEAST_MEMORY <= found <= MOST_MEMORY:
+        raise SettingError(say("sources.memory", came=shortened(repr(given), 60)))
     return found
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from chainrule.errors import DataError
 from chainrule.formula.evaluate import Array, Arrays, evaluate, run_system
-from chainrule.formula.expr import Element, Number, Reduction, elements, free_indices, symbols, tensors
+from chainrule.formula.expr import Element, Number, Reduction, elements, free_indices, symbols
 from chainrule.formula.shapes import Sizes
 from chainrule.formula.system import Fact, System, Tensor
 from chainrule.formula.text import fact_text
@@ -115,9 +115,9 @@ def draw_data(system: System, sizes: Mapping[str, int], rng: np.random.Generator
     for tensor in (t for t in given if t.classes is not None):
         arrays[tensor.name] = rng.integers(0, sizes[str(tensor.classes)], _shape(tensor, sizes))
     given = [t for t in given if t.classes is None]
-    facts = [f for f in system.facts if _names(f) <= {t.name for t in given} | set(arrays) and _names(f)]
+    facts = [f for f in system.facts if f.names <= {t.name for t in given} | set(arrays) and f.names]
     for group in _groups(given, facts):
-        own = [f for f in facts if _names(f) & {t.name for t in group}]
+        own = [f for f in facts if f.names & {t.name for t in group}]
         arrays |= _draw_group(group, own, arrays, sizes, rng)
     return arrays
 
@@ -126,7 +126,7 @@ def _groups(given: Sequence[Tensor], facts: Sequence[Fact]) -> list[list[Tensor]
     """Tensors that a fact ties together are drawn together."""
     groups: list[list[Tensor]] = []
     for tensor in given:
-        tied = set().union({tensor.name}, *(_names(f) for f in facts if tensor.name in _names(f)))
+        tied = set().union({tensor.name}, *(f.names for f in facts if tensor.name in f.names))
         together = [g for g in groups if any(t.name in tied for t in g)]
         groups = [g for g in groups if g not in together]
         groups.append([t for g in together for t in g] + [tensor])
@@ -190,10 +190,6 @@ def _draw_parameter(tensor: Tensor, sizes: Mapping[str, int], rng: np.random.Gen
 
 def _shape(tensor: Tensor, sizes: Mapping[str, int]) -> tuple[int, ...]:
     return tuple(sizes[i] for i in tensor.indices)
-
-
-def _names(fact: Fact) -> set[str]:
-    return {*tensors(fact.left), *tensors(fact.right)}
 
 
 def _holds(fact: Fact, arrays: Arrays, sizes: Mapping[str, int]) -> bool:

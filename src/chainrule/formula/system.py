@@ -80,6 +80,11 @@ class Fact:
     right: Expr
     place: Place | None = field(default=None, compare=False)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The tensors that it speaks of."""
+        return frozenset((*tensors(self.left), *tensors(self.right)))
+
 
 @dataclass(frozen=True)
 class Update:

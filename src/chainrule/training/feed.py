@@ -24,7 +24,6 @@ from chainrule.data.sources.npz import map_arrays
 from chainrule.data.sources.prefetch import prefetch
 from chainrule.errors import DataError, SettingError
 from chainrule.formula.evaluate import Array
-from chainrule.formula.expr import tensors
 from chainrule.formula.shapes import MAX_ENTRIES
 from chainrule.messages import say
 from chainrule.training.weights import Data, class_weights
@@ -199,7 +198,7 @@ class Stream:
     def _unchanged(self, block: Block) -> tuple[str, ...]:
         """The inputs, where all of them can go as they come: a source has looked at its numbers already."""
         system = self.network.system
-        facts = {name for fact in system.facts for side in (fact.left, fact.right) for name in tensors(side)}
+        facts = {name for fact in system.facts for name in fact.names}
         for field, name in self.names.items():
             if system.tensors[name].role != "input":
                 continue
@@ -225,8 +224,7 @@ class Stream:
     def _is_as_read(self, name: str) -> bool:
         """Whether a target or label is bound as it comes: no one-hot rows, no other dtype."""
         field = self.source.fields[next(f for f, n in self.names.items() if n == name)]
-        facts = self.network.system.facts
-        named = {n for fact in facts for side in (fact.left, fact.right) for n in tensors(side)}
+        named = {n for fact in self.network.system.facts for n in fact.names}
         return (self.arrays[name].dtype, self.arrays[name].shape[1:]) == (field.dtype, field.shape) and not (
             named & set(self.names.values())
         )

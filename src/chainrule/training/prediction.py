@@ -17,7 +17,7 @@ import numpy as np
 from chainrule.data.sparse import SparseRows, rows_at_once
 from chainrule.errors import DataError, SettingError
 from chainrule.formula.evaluate import Array
-from chainrule.formula.expr import Element, tensors
+from chainrule.formula.expr import Element
 from chainrule.messages import say
 from chainrule.program.instructions import Contract, Program
 from chainrule.program.lower import lower_prediction
@@ -56,7 +56,7 @@ class Prediction:
         self.hyper: dict[str, float] = {}  # and which hyper-parameters
         self.possible = True
         inputs = network.system.of_role("input")
-        facts = {name for fact in network.system.facts for e in (fact.left, fact.right) for name in tensors(e)}
+        facts = {name for fact in network.system.facts for name in fact.names}
         plain = len(inputs) == 1 and inputs[0].name not in facts and inputs[0].classes is None
         self.only = inputs[0].name if plain else None
         self.shape: tuple[int, ...] = ()

@@ -172,16 +172,16 @@ class _Search:
             found[2:2] = [np.resize(np.array(turn), count).reshape(shape) for turn in turns]
             if shape[-1] > 1:
                 found[2:2] = [np.broadcast_to(np.eye(shape[-1])[n], shape).copy() for n in range(min(shape[-1], 2))]
-        own = [f for f in self.book.system.facts if {*tensors(f.left), *tensors(f.right)} == {tensor.name}]
+        own = [f for f in self.book.system.facts if f.names == {tensor.name}]
         return [a for a in found if all(self._holds(f, {tensor.name: a}) for f in own)] or found
 
     def _holds(self, fact: Fact, arrays: Mapping[str, Array]) -> bool:
         return holds(fact, arrays, self.sizes, self.scalars)
 
     def _try(self, arrays: dict[str, Array]) -> Counterexample | None:
-        tied = [f for f in self.book.system.facts if len({*tensors(f.left), *tensors(f.right)}) > 1]
+        tied = [f for f in self.book.system.facts if len(f.names) > 1]
         names = {t.name for t in self.free}
-        if any(not self._holds(f, arrays) for f in tied if {*tensors(f.left), *tensors(f.right)} <= names):
+        if any(not self._holds(f, arrays) for f in tied if f.names <= names):
             return None
         try:
             point = complete(self.book, arrays, self.sizes, self.scalars, names=self.needed)

@@ -16,7 +16,7 @@ from chainrule.derivation.claims.names import RATES
 from chainrule.derivation.claims.quantities import Quantities
 from chainrule.derivation.sampling import draw_arrays, draw_scalars, small_sizes
 from chainrule.formula.evaluate import Array, Arrays, Memory, evaluate
-from chainrule.formula.expr import Expr, elements, free_indices, symbols, tensors
+from chainrule.formula.expr import Expr, elements, free_indices, symbols
 from chainrule.formula.shapes import Sizes
 from chainrule.formula.system import Fact, Tensor, Update
 
@@ -81,7 +81,7 @@ class Points:
     def _wide(self, point: Point) -> Point:
         """The point with large numbers of both signs, which reach the branches that small ones do not."""
         system = self.book.system
-        told = {n for f in system.facts for n in tensors(f.left) + tensors(f.right)}
+        told = {n for f in system.facts for n in f.names}
         arrays = {
             t.name: point.arrays[t.name] for t in system.of_role("label", "state", "input", "target", "parameter")
         }
@@ -141,7 +141,7 @@ class Points:
         system = self.book.system
         found: dict[str, Array] = {}
         for tensor in system.of_role("target"):
-            own = [f for f in system.facts if tensor.name in tensors(f.left) + tensors(f.right)]
+            own = [f for f in system.facts if tensor.name in f.names]
             one_hot = np.eye(sizes[tensor.indices[-1]])[
                 self.rng.integers(0, sizes[tensor.indices[-1]], arrays[tensor.name].shape[:-1])
             ]
