@@ -93,7 +93,7 @@ def test_the_derivation_agrees_with_itself(seed):
                 claim = f"{printer.text(target)} = {printer.text(form)}"
                 if len(claim) <= MAX_CHARACTERS:
                     verdict = checker.check(claim)
-                    # Written out, the losses that cut p off fill a page: for those the factors that a proof may multiply run out.
+                    # Written out, the losses that cut p off fill a page, and proofs may need more factors than allowed.
                     assert verdict.proved if len(claim) <= MAX_CHARACTERS // 4 else verdict.holds, verdict
 
 

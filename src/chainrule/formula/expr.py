@@ -192,7 +192,7 @@ def count_nodes(expr: Expr) -> int:
     return sum(1 for _ in walk(expr))
 
 
-@lru_cache(maxsize=100_000)
+@lru_cache(maxsize=20_000)
 def free_indices(expr: Expr) -> frozenset[str]:
     """The index names that an expression depends on from outside."""
     match expr:
@@ -585,7 +585,7 @@ def replace_symbols(expr: Expr, values: Mapping[str, Expr]) -> Expr:
 # --- sameness ---------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=200_000)
+@lru_cache(maxsize=20_000)
 def key(expr: Expr) -> object:
     """A hashable form that is equal for expressions equal up to order of terms and names of bound indices."""
     return _key(expr, {})

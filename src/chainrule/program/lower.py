@@ -15,7 +15,7 @@ from chainrule.formula.simplify import Stabilizer
 from chainrule.formula.system import Equation, System
 from chainrule.formula.system import Update as UpdateLine
 from chainrule.program.instructions import STEP_SYMBOLS, Instruction, Program
-from chainrule.program.passes import prune
+from chainrule.program.passes import prune, share_functions
 from chainrule.program.rules import Rules
 from chainrule.program.verify import verify
 
@@ -114,7 +114,7 @@ class _Lowerer(Rules):
             defaults=self.defaults,
             samples=self.samples,
         )
-        program = prune(program)
+        program = share_functions(prune(program))
         verify(program)
         return program
 

@@ -120,10 +120,4 @@ def _joined(text: str) -> list[str]:
 
 def _open(line: str) -> bool:
     code = line.split("#", 1)[0]
-    for position, character in enumerate(code):
-        if character in "([":
-            try:
-                closing(code, position)
-            except ValueError:
-                return True
-    return False
+    return any(sign in "([" and closing(code, place) == len(code) for place, sign in enumerate(code))

@@ -383,13 +383,13 @@ class Writer:
 
 
 def closing(text: str, start: int) -> int:
-    """Where the bracket that opens at `start` is closed."""
+    """Where the bracket that opens at `start` is closed; the text's end where it is not, for its reader to say so."""
     depth = 0
     for position in range(start, len(text)):
         depth += (text[position] in "([") - (text[position] in ")]")
         if depth == 0:
             return position
-    raise ValueError(text)
+    return len(text)
 
 
 def with_activation(text: str, apply: Callable[[str, str], str]) -> str:
