@@ -115,7 +115,7 @@ def test_rows(at_once, source, density):
         x = drawn.data["p"][:rows].astype(source)
         assert_predicts(net, {"p": x})
     steps = net._prediction.predictor.steps
-    assert {bool(s.module.sparse) for s in steps.values()} == {density < 1}
+    assert {bool(s.module.sparse) for s in steps.values()} == {True, density < 1}  # a single row is always walked
 
 
 def test_kinds_of_arrays(at_once, tmp_path):
@@ -171,6 +171,47 @@ def test_one_sample(at_once):
         for one in (np.array(3.0), np.float32(3), 3.0, [3.0], np.array([3])):
             np.testing.assert_array_equal(double.predict(one), [6])
         np.testing.assert_array_equal(double.predict(np.array([3.0, 4.0])), [6, 8])
+
+
+SINGLE = {
+    "narrow": ("", (5,), "x[i]*W[i, j]", "i"),
+    "wide": ("", (40,), "x[i]*W[i, j]", "i"),
+    "a picture": ("", (7, 9), "x[r, c]*W[r, c, j]", "r, c"),
+    "scaled bytes": ("z[i] = x[i]/255\n", (40,), "z[i]*W[i, j]", "i"),
+    "read elsewhere too": ("s = sum[i](x[i]**2)\n", (40,), "x[i]*W[i, j]*s", "i"),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", SINGLE)
+def test_single_rows(at_once, name, dtype):
+    """Each in the memory of the one before, which it must not show: dense, sparse, zero, of every dtype and order."""
+    lines, shape, term, over = SINGLE[name]
+    text = f"input x[{over}]\nparameter W[{over}, j], V[j, k] = glorot_uniform\n{lines}"
+    text += f"h[j] = tanh(sum[{over}]({term}))\ny[k] = sum[j](h[j]*V[j, k])\noutput y"
+    sizes = dict(zip(over.split(", "), shape, strict=True)) | {"j": 33, "k": 3}
+    net, rng = formula(text, sizes=sizes, dtype=dtype, seed=2), np.random.default_rng(0)
+    for turn in range(12):
+        row = rng.integers(0, 5, (1, *shape)) * (rng.random((1, *shape)) < (1.0, 0.2, 0.0)[turn % 3])
+        for kind in ("u1", "f4", "f8", "i8"):
+            x = np.asfortranarray(row.astype(kind)) if turn % 2 else row.astype(kind)
+            assert_predicts(net, {"x": x})
+        net.predict(np.ones((1 + 50 * turn, *shape)))  # memory for more rows, which lies elsewhere
+    for _ in range(2):
+        net.set_parameters({n: 2 * a for n, a in net.parameters.items()})
+        assert_predicts(net, {"x": row.astype("f4")})
+
+
+def test_a_single_row_is_the_callers_and_must_be_finite(at_once):
+    net = network()
+    first = net.predict(np.ones((1, 40)))
+    kept = first.copy()
+    net.predict(np.zeros((1, 40)))[:] = 7
+    np.testing.assert_array_equal(first, kept)
+    assert not net.predict(np.zeros((1, 40))).any()
+    for bad in (np.nan, np.inf):
+        with pytest.raises(DataError, match=r"\[0, 3\]"):
+            net.predict(np.where(np.arange(40) == 3, bad, 0.0)[None])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -261,13 +261,13 @@ class Network:
         """
         if self.system.output is None:
             raise FormulaError(say("training.no_output"))
+        if len(data) == 1 and not named and (quick := self._prediction.quick(self, data[0])) is not None:
+            return quick
         if (stream := self._stream(data, named, ("input",))) is not None:
             answers = [self.predict(dict(part.arrays)) for part in stream.ahead()]
             if not answers:
                 raise DataError(say("checkpoints.epoch_length", epoch=1, name=stream.source.name))
             return np.concatenate(answers)
-        if len(data) == 1 and not named and (quick := self._prediction.quick(self, data[0])) is not None:
-            return quick
         arrays = self.bind(data, named, ("input",), sparse=True)
         self._start()
         with within_memory():

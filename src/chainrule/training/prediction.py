@@ -66,20 +66,18 @@ class Prediction:
         if self.predictor is None or self.only is None or type(array) not in PLAIN:
             return None
         assert isinstance(array, np.ndarray)
-        if (
-            array.shape[1:] != self.shape
-            or array.dtype not in QUICK
-            or not array.flags.c_contiguous
-            or not array.size
-            or not array.ndim
-        ):
+        shape = array.shape
+        if shape[1:] != self.shape or array.dtype not in QUICK or not array.size or not shape:
+            return None
+        single = shape[0] == 1
+        if not single and not array.flags.c_contiguous:
             return None
         if array.dtype.kind == "f":
             flat = array.ravel()
             # vdot: dot would warn where the squares of large numbers overflow.
             if not math.isfinite(float(np.vdot(flat, flat))):
                 return None  # the long way says which number it is, or that it is only large
-        return self._predict(network, {self.only: array})
+        return self._predict(network, array if single else {self.only: array})
 
     def interpreted(self, network: Network, arrays: Mapping[str, Array]) -> Array:
         """The output by the interpreter."""
@@ -123,7 +121,8 @@ class Prediction:
         self.hyper = dict(network.hyper)
         self.predictor = Predictor(self.program, network.sizes, network.dtype, hyper)
 
-    def _predict(self, network: Network, arrays: Mapping[str, Array]) -> Array:
+    def _predict(self, network: Network, arrays: Mapping[str, Array] | Array) -> Array:
+        """The output for the inputs by name, or for one row of the only input."""
         # Not `with`, which takes 0.2 µs: this takes half of that, of the 12 µs of the smallest prediction.
         self.lock.acquire()
         try:
@@ -135,6 +134,9 @@ class Prediction:
             if self.hyper != network.hyper:
                 self.predictor.set_hyper(network.hyper_values(self.program, {}))
                 self.hyper = dict(network.hyper)
+            if isinstance(arrays, np.ndarray):
+                assert self.only is not None
+                return self.predictor.single(self.only, arrays)
             return self.predictor(arrays)
         finally:
             self.lock.release()
