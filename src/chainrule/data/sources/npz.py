@@ -6,7 +6,9 @@ What numpy.savez_compressed wrote must be unpacked, and is, where that is a smal
 
 from __future__ import annotations
 
+import io
 import math
+import re
 import stat
 import struct
 import zipfile
@@ -24,6 +26,7 @@ Array = np.ndarray[Any, Any]
 NUMBERS = "biuf"  # kinds of dtypes
 MAX_MEMBERS = 1000
 MAX_HEADER = 10_000  # characters of an .npy header: NumPy's own limit, beyond which parsing it is dear
+SLOPPY = re.compile(rb"\\|[0-9](and|else|for|if|in|is|not|or)")  # NumPy has Python read it, which would warn of these
 SUMMED_BYTES, PIECE_BYTES = 2**30, 2**20  # of a member whose sum is compared: a second's reading; of a piece of it
 UNPACKED_SHARE = 4  # of the memory: what is unpacked stays there
 LOCAL_HEADER = struct.Struct("<4s5H3L2H")  # of a member, before its name
@@ -120,11 +123,19 @@ def _unpacked(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, kin
 
 def _header(path: Path, file: IO[bytes], kinds: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, order and dtype of an .npy file. Raises: FileError for objects, records and texts."""
+    readers = {
+        (1, 0): (np.lib.format.read_array_header_1_0, 2),
+        (2, 0): (np.lib.format.read_array_header_2_0, 4),
+    }
     version = np.lib.format.read_magic(file)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:  # (3, 0) is for names of records that Latin-1 does not have
         raise FileError(say("data.not_numbers_file", path=path))
-    shape, fortran, dtype = readers[version](file, max_header_size=MAX_HEADER)
+    reader, bytes_of_length = readers[version]
+    length = file.read(bytes_of_length)
+    header = file.read(min(int.from_bytes(length, "little"), MAX_HEADER + 1))
+    if SLOPPY.search(header):
+        raise FileError(say("data.not_numbers_file", path=path))
+    shape, fortran, dtype = reader(io.BytesIO(length + header), max_header_size=MAX_HEADER)
     if dtype.kind not in kinds or not shape or min(shape) < 0:
         raise FileError(say("data.not_numbers_file", path=path))
     return shape, fortran, dtype
