@@ -211,6 +211,20 @@ def test_no_loss_no_output_no_sizes_no_start():
         formula("input x[i]\nparameter w[i]\ny = sum[i](w[i]*x[i])").predict([[1, 2]])
 
 
+@pytest.mark.parametrize(
+    "start, words",
+    [
+        ("normal(0, -1)", "the standard deviation of normal came as -1"),
+        ("truncated_normal(0, -0.5)", "the standard deviation of truncated_normal came as -0.5"),
+        ("uniform(-1e299/1e-9, 1e299/1e-9)", "the numbers of uniform are too large"),
+        ("uniform(0, 1, 2)", "too many numbers for uniform"),
+    ],
+)
+def test_numbers_that_no_distribution_has(start, words):
+    with pytest.raises(SettingError, match=words):
+        formula(f"input x[i]\nsize i = 2\nparameter w[i] = {start}\ny = sum[i](w[i]*x[i])").predict([[1, 2]])
+
+
 def test_an_option_that_overrides_the_text_says_so(capsys):
     net = formula("input x\ntarget t\nparameter w1 = 0\ny = w1*x\nE = (y - t)**2\nw <- w - 0.1*g")
     net.fit([1.0], [2.0], engine="interpreter", verbose=2, optimizer="gradient_descent", learning_rate=0.25)

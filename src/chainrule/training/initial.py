@@ -92,6 +92,10 @@ def distribution(system: System, tensor: Tensor, sizes: Mapping[str, int]) -> tu
     scalars = {"fan_in": float(fan_in), "fan_out": float(fan_out), **row.defaults}
     scalars |= dict(zip(names, initial.arguments, strict=False))
     low, high = (float(evaluate(parse_expression(text, {}), {}, scalars=scalars)) for text in row.bounds)
+    if not math.isfinite(high - low):
+        raise SettingError(say("training.initial_too_large", name=tensor.name, initializer=row.name))
+    if row.distribution in ("normal", "truncated_normal") and high < 0:
+        raise SettingError(say("training.initial_deviation", name=tensor.name, initializer=row.name, came=f"{high:g}"))
     return row.distribution, low, high
 
 
