@@ -7,6 +7,7 @@ is written to FOLDER (build/fuzz/<target>), and the next process goes on behind 
 from __future__ import annotations
 
 import argparse
+import atexit
 import hashlib
 import importlib.util
 import mmap
@@ -103,6 +104,7 @@ def work(name: str, cases: int, options: argparse.Namespace) -> int:
 
     target, folder = TARGETS[name], options.keep / name
     seeds, guard = target.seeds(), Guard()
+    atexit.register(guard.close)  # a tick while Python ends would end it with SIGPROF
     for seed in seeds:  # what is imported late is imported here
         try:
             target.run(seed)
@@ -127,7 +129,6 @@ def work(name: str, cases: int, options: argparse.Namespace) -> int:
     if options.engine == "mutator":
         for number in range(options.worker, cases):
             once(case(seeds, target.tokens, number, options.seed))
-        guard.close()  # a tick while Python ends would end it with SIGPROF
         return FINISHED
     _guided(once, seeds, target.tokens, folder, cases - options.worker, options.seed + options.worker)
     return FINISHED
@@ -152,10 +153,13 @@ def _guided(once: object, seeds: list[bytes], tokens: tuple[bytes, ...], folder:
     corpus.mkdir(exist_ok=True)
     for data in seeds:
         (corpus / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
-    words = folder / "tokens.txt"
-    words.write_text("".join('"' + "".join(f"\\x{b:02x}" for b in token) + '"\n' for token in tokens))
     arguments = [f"-runs={cases}", f"-seed={seed % 2**31 + 1}", "-max_len=4096", "-timeout=60", "-rss_limit_mb=0"]
-    arguments += [f"-dict={words}", f"-artifact_prefix={folder}/", "-print_final_stats=0", "-verbosity=0", str(corpus)]
+    arguments += [f"-artifact_prefix={folder}/", "-print_final_stats=0", "-verbosity=0"]
+    if tokens:  # an empty dictionary is an error
+        words = folder / "tokens.txt"
+        words.write_text("".join('"' + "".join(f"\\x{b:02x}" for b in token) + '"\n' for token in tokens))
+        arguments.append(f"-dict={words}")
+    arguments.append(str(corpus))
     atheris.Setup([sys.argv[0], *arguments], once)
     atheris.Fuzz()
 

@@ -443,7 +443,7 @@ def test_the_key_knows_what_the_code_depends_on(monkeypatch):
         patch.setenv("CHAINRULE_VECTOR_BYTES", "16")
         keys.add(cache_key(TEXT, "float32"))
     with monkeypatch.context() as patch:
-        patch.setattr(compiling, "llvmlite_version", lambda: "0.0")
+        patch.setattr(compiling.llvmlite, "__version__", "0.0")
         keys.add(cache_key(TEXT, "float32"))
     assert len(keys) == 7 - (machine.vector_bytes == 16)
 

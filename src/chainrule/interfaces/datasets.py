@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import click
-
 from chainrule.errors import SettingError
 from chainrule.messages import say
 
@@ -127,14 +125,20 @@ class Telling:
         line = say(
             "datasets.downloading", name=self.name, file=file.name, megabytes=megabytes, host=host, folder=folder
         )
-        click.echo(line, err=True)
+        _echo(line, err=True)
 
     def advance(self, count: int) -> None:
         self.came += count
         share = 100 * self.came // self.wanted
         if share > self.shown and sys.stderr.isatty():
             self.shown = share
-            click.echo(f"\r{share:3} %" + ("\r" + " " * 5 + "\r" if share >= 100 else ""), err=True, nl=False)
+            _echo(f"\r{share:3} %" + ("\r" + " " * 5 + "\r" if share >= 100 else ""), err=True, nl=False)
+
+
+def _echo(text: str, **options: Any) -> None:
+    import click  # 20 ms, which who loads a data set from Python never needs
+
+    click.echo(text, **options)
 
 
 def _megabytes(size: int) -> int:
@@ -182,7 +186,7 @@ def list_datasets(as_json: bool) -> int:
     """Print a line for each data set, or JSON; the exit code."""
     rows = [data.row() for data in DATASETS.values()]
     if as_json:
-        click.echo(json.dumps(rows))
+        _echo(json.dumps(rows))
         return 0
     width = max(map(len, DATASETS))
     for data, row in zip(DATASETS.values(), rows, strict=True):
@@ -192,7 +196,7 @@ def list_datasets(as_json: bool) -> int:
             if not row["bytes"]
             else say(f"datasets.{key}", **({} if row["there"] else {"megabytes": _megabytes(row["bytes"])}))
         )
-        click.echo(
+        _echo(
             say(
                 "datasets.row",
                 name=data.name.ljust(width),

@@ -17,9 +17,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 
+import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
@@ -88,14 +88,8 @@ def cache_key(text: str, dtype: str) -> str:
     machine, shape = host(), tile_shape(dtype)
     parts: list[object] = [text, dtype, shape, machine.cpu, machine.features, sys.version, sys.platform]
     files = [Path(__file__).parent / name for name in SOURCES]
-    parts += [llvmlite_version(), _hash_of(tuple((path, path.stat().st_mtime_ns) for path in files))]
+    parts += [llvmlite.__version__, _hash_of(tuple((path, path.stat().st_mtime_ns) for path in files))]
     return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
-@cache
-def llvmlite_version() -> str:
-    """To look it up takes 2 ms, as long as a small training."""
-    return metadata.version("llvmlite")
 
 
 @cache

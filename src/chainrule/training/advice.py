@@ -318,7 +318,8 @@ def _states(network: Network, system: System) -> dict[str, Array]:
 def _sample(arrays: Mapping[str, Array], rows: int, wanted: int) -> dict[str, Array]:
     """Some rows of all arrays, evenly spread; sparse tables dense."""
     wanted = rows_at_once(arrays, min(rows, wanted))
-    chosen = np.unique(np.linspace(0, rows - 1, wanted).astype(np.int64))
+    chosen = np.linspace(0, rows - 1, wanted).astype(np.int64)
+    chosen = chosen[np.diff(chosen, prepend=-1) > 0]  # np.unique would import numpy.ma, in 15 ms
     return {name: np.asarray(array[chosen]) for name, array in arrays.items()}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 
 
 def versions(packages: Sequence[str] = ("chainrule", "numpy", "llvmlite")) -> dict[str, str]:
@@ -13,6 +12,8 @@ def versions(packages: Sequence[str] = ("chainrule", "numpy", "llvmlite")) -> di
     >>> sorted(versions())
     ['chainrule', 'llvmlite', 'numpy', 'python']
     """
+    from importlib.metadata import PackageNotFoundError, version  # 20 ms, which a training without a file never needs
+
     found = {"python": platform.python_version()}
     for package in packages:
         try:
