@@ -101,7 +101,7 @@ def _costly(instruction: Instruction) -> set[Expr]:
     wanted = set(_indices(instruction))
     return {
         node
-        for value in _values(instruction)
+        for value in expressions(instruction)
         for node in walk(value)
         if _is_costly(node) and free_indices(node) == wanted and _is_known(node)
     }
@@ -124,15 +124,6 @@ def _is_known(value: Expr) -> bool:
     )
 
 
-def _values(instruction: Instruction) -> list[Expr]:
-    """What is computed once for each entry of the result."""
-    match instruction:
-        case Contract() | Reduce():
-            return [instruction.epilogue]
-        case Map() | Update():
-            return [instruction.value]
-
-
 def _kept(program: Program, values: Mapping[Expr, tuple[str, ...]]) -> Program:
     """The program with each value (of these indices) in a tensor of its own, or in the one that is this value."""
     tensors, homes = dict(program.tensors), dict[Expr, Element]()
@@ -144,25 +135,16 @@ def _kept(program: Program, values: Mapping[Expr, tuple[str, ...]]) -> Program:
                 homes[instruction.value] = instruction.out
                 found.append(instruction)
                 continue
-            here = (node for value in _values(instruction) for node in walk(value))
+            here = (node for value in expressions(instruction) for node in walk(value))
             for value in dict.fromkeys(n for n in here if n in values and n not in homes):
                 name = fresh_name("s", tensors)
                 tensors[name] = Tensor(name, "computed", values[value])
                 homes[value] = Element(name, values[value])
                 found.append(Map(homes[value], value, instruction.formula))
-            found.append(_with_values(instruction, lambda node: homes.get(node, node)))
+            found.append(_with_expressions(instruction, lambda node: homes.get(node, node)))
         return tuple(found)
 
     return replace(program, forward=part(program.forward), backward=part(program.backward), tensors=tensors)
-
-
-def _with_values(instruction: Instruction, change: Callable[[Expr], Expr]) -> Instruction:
-    """The instruction with its `_values` rewritten."""
-    match instruction:
-        case Contract() | Reduce():
-            return replace(instruction, epilogue=transform(instruction.epilogue, change))
-        case Map() | Update():
-            return replace(instruction, value=transform(instruction.value, change))
 
 
 def signs_of_results(program: Program) -> Program:
