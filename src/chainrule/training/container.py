@@ -46,6 +46,7 @@ from chainrule.training.strict_json import Limits, read_json
 Array = np.ndarray[Any, Any]
 
 FORMAT = "chainrule"
+BEGIN = b'{"__metadata__":'  # of every header that pack() writes
 MAX_AXES = 16
 MAX_NAME = 200
 NO_SUM = "0" * 64
@@ -158,7 +159,7 @@ def open_container(path: Path, kind: Kind) -> Container:
         raise bad(path, kind, "version", came=plain(str(texts.get("version"))), wanted=kind.version)
     _check_sum(path, kind, head)
     _check_names(path, kind, texts)
-    entries = _entries(path, kind, header, size - len(head))
+    entries = _entries(path, kind, header, size, len(head))
     own = {name: text for name, text in texts.items() if name not in OWN}
     return Container(path, kind, own, entries, head, size, texts["data_sha256"])
 
@@ -202,7 +203,8 @@ def _read_head(path: Path, kind: Kind) -> tuple[int, bytes]:
         raise bad(path, kind, "not_one")
     (length,) = struct.unpack("<Q", start)
     if length > min(kind.max_header_bytes, size - 8):
-        raise bad(path, kind, "not_one")
+        begun = length <= kind.max_header_bytes and _read(path, kind, 8 + len(BEGIN))[8:] == BEGIN
+        raise bad(path, kind, "cut_off", came=size) if begun else bad(path, kind, "not_one")
     head = _read(path, kind, 8 + length)
     if len(head) != 8 + length:
         raise bad(path, kind, "damaged")
@@ -236,8 +238,8 @@ def _check_names(path: Path, kind: Kind, texts: Mapping[str, object]) -> None:
         raise bad(path, kind, "damaged")
 
 
-def _entries(path: Path, kind: Kind, header: Mapping[str, Any], room: int) -> dict[str, Entry]:
-    """The arrays, which must fill the data from the first byte to the last, each with what its shape needs."""
+def _entries(path: Path, kind: Kind, header: Mapping[str, Any], size: int, begin: int) -> dict[str, Entry]:
+    """The arrays, which must fill the file from where the data begin to its end, each with what its shape needs."""
     if len(header) > kind.max_arrays:
         raise bad(path, kind, "too_many_arrays", came=len(header), limit=kind.max_arrays)
     entries = {}
@@ -246,7 +248,9 @@ def _entries(path: Path, kind: Kind, header: Mapping[str, Any], room: int) -> di
         if entry is None:
             raise bad(path, kind, "bad_array", name=plain(name))
         entries[name] = entry
-    if not fill(entries.values(), room):
+    if max((e.end for e in entries.values()), default=0) > size - begin:
+        raise bad(path, kind, "cut_off", came=size)
+    if not fill(entries.values(), size - begin):
         raise bad(path, kind, "damaged")
     return entries
 
