@@ -119,6 +119,9 @@ def test_a_bad_request_is_one_line_and_exit_code_2(capsys, arguments, part):
 def test_a_claim_is_checked(capsys):
     assert call(capsys, "check", LOGISTIC, "--claim", "dE/dw[i] = (p - t)*x[i]")[0] == 0
     assert call(capsys, "check", LOGISTIC, "--claim", "dE/dw[i] = (t - p)*x[i]")[0] == 1
+    code, out, _ = call(capsys, "check", LOGISTIC, "dE/dw[i] = (p - t)*x[i]", "dE/db = t - p")  # as one tries it first
+    assert code == 1
+    assert out.index("dE/dw[i]") < out.index("dE/db")
     code, _, err = call(capsys, "check", LOGISTIC, "--claim", "dE/dw[i] = (p -")
     assert code == 2
     assert err

@@ -398,10 +398,10 @@ def _page_options() -> list[click.Parameter]:
 
 
 def _check() -> Command:
-    def run(source: Path, claim: tuple[str, ...], **options: Any) -> int:
+    def run(source: Path, claims: tuple[str, ...], claim: tuple[str, ...], **options: Any) -> int:
         from chainrule.interfaces.check import CheckOptions, check
 
-        return check(source, claim, CheckOptions(**options))
+        return check(source, (*claims, *claim), CheckOptions(**options))
 
     picture = option("--picture", PATH, "FILE")
     picture.help = say("interfaces.option_check_picture")
@@ -412,6 +412,7 @@ def _check() -> Command:
         callback=run,
         params=[
             click.Argument(["source"], type=PATH, metavar="FILE"),
+            click.Argument(["claims"], metavar="[CLAIM]…", nargs=-1),
             option("--claim", metavar='"dE/dw[i] = …"', multiple=True),
             option("--data", metavar="mnist"),
             option("--index", metavar="0..9"),

@@ -38,7 +38,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "check": (
         "chainrule check examples/mlp.formula",
-        'chainrule check examples/mlp.formula --claim "delta[k] = y[k] - z2[k]"',
+        'chainrule check examples/mlp.formula "delta[k] = y[k] - z2[k]"',
     ),
     "derivative": ('chainrule derivative "a/(1 + exp(-a))" --at 1',),
     "plot": (
