@@ -56,7 +56,7 @@ def test_the_numbers_are_the_same_bits_as_without(name, monkeypatch):
     arrays = {"x": rng.normal(size=(5, 3)), "t": rng.normal(size=(5, 2)), "c": np.array(0.3)}
     arrays |= {"W": rng.normal(size=(3, 4)), "V": rng.normal(size=(4, 2))}
     with_it = run(program_of(text), dict(arrays), sizes, {"eta": 0.1})
-    monkeypatch.setattr(lower, "share_functions", lambda program: program)
+    monkeypatch.setattr(lower, "share_functions", lambda program, taken: program)
     without = run(program_of(text), dict(arrays), sizes, {"eta": 0.1})
     for tensor in ("E", "W", "V"):
         assert with_it[tensor].tobytes() == without[tensor].tobytes()
@@ -69,3 +69,32 @@ def test_a_value_without_an_index_that_is_first_asked_for_within_a_larger_one():
     rng = np.random.default_rng(0)
     x, t = rng.normal(size=(5, 3)), rng.normal(size=(5, 2))
     assert net.check_gradients(x, t)
+
+
+BROADCAST = """
+input x
+target t[k]
+size k = 3
+parameter w, c = 1
+a = w*x
+p[k] = sigmoid(a)
+E = sum[k]((p[k] - t[k])**2) + a*sigmoid(a)
+"""
+
+
+def test_a_value_that_an_equation_spreads_over_an_index_has_a_tensor_without_it():
+    net = formula(BROADCAST, dtype="float64")
+    assert net.check_gradients([0.5, -1.0], [[1.0, 2, 3], [4, 5, 6]])
+
+
+def test_a_value_that_an_equation_spreads_is_no_name_for_it_in_the_derivation_either():
+    text = "input x[i]\nsize i = 3\nsize j = 2\nparameter c = 1\nv[j, i] = exp(x[i]*c)\n"
+    net = formula(text + "m = max[i](exp(x[i]*c))\nE = sum[j, i](v[j, i]**2) + m**2", dtype="float64")
+    assert net.check_gradients([[0.5, -1.0, 0.2], [0.1, 0.3, -0.4]])
+
+
+def test_a_kept_value_has_a_name_that_no_quantity_has():
+    """Also none that nothing needs."""
+    program = program_of(TEXT.replace("a[j] =", "s[j] = exp(W[0, j])\na[j] =").format(hidden=HIDDEN["mish"][0]))
+    assert "s" not in program.tensors
+    assert "s_2" in program.tensors

@@ -132,6 +132,27 @@ def test_stopping_after_a_step_keeps_the_weights_of_that_step(data):
     assert net.steps == 1
 
 
+@pytest.mark.parametrize("engine", ["native", "interpreter"])
+def test_what_a_branch_that_is_not_taken_holds_is_no_divergence(engine):
+    """log(a) is NaN there, and kept in a tensor of its own for the backward pass."""
+    net = formula(
+        "input x[i]\ntarget t\nsize i = 2\nsize j = 3\nparameter W[i, j], V[j] = uniform(-1, 1)\n"
+        "a[j] = sum[i](x[i]*W[i, j])\nh[j] = where(a[j] > 0, a[j]*log(a[j]), a[j])\n"
+        "z = sum[j](V[j]*h[j])\ny = exp(z*z)\nE = (y - t)**2"
+    )
+    rng = np.random.default_rng(0)
+    with pytest.raises(Diverged, match=r"the first equation to do so was: y = exp\(z\*\*2\)"):
+        net.fit(
+            rng.normal(size=(64, 2)),
+            rng.normal(size=64),
+            epochs=5,
+            batch_size=8,
+            learning_rate=3.0,
+            engine=engine,
+            verbose=0,
+        )
+
+
 def test_divergence_is_told_alike_however_the_epochs_run(data):
     told = []
     for callbacks in ((), [Steps()], [lambda epoch, logs: None]):

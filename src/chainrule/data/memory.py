@@ -29,7 +29,10 @@ def memory_bytes(given: str | int) -> int:
         unit = unit + "b" if unit and not unit.endswith("b") else unit
         found = int(min(float(match[1]) * UNITS[unit], 2 * MOST_MEMORY)) if unit in UNITS else None
     if found is None or not LEAST_MEMORY <= found <= MOST_MEMORY:
-        raise SettingError(say("sources.memory", came=shortened(repr(given), 60)))
+        # Of a number of 5,000 digits Python gives no text.
+        huge = is_whole(given) and abs(int(given)) > MOST_MEMORY
+        shown = f"2**{int(given).bit_length() - 1} and more" if huge else shortened(repr(given), 60)
+        raise SettingError(say("sources.memory", came=shown))
     return found
 
 

@@ -131,11 +131,12 @@ class _Normalizer:
             return expr
         if not isinstance(expr, Normalized):
             expr = self.name_inner(expr, root=True)
+        free = free_indices(expr)
         for equation in self.equations:
-            if same(equation.value, expr):
+            # Not v[j, i] = exp(x[i]), which spreads it over j.
+            if same(equation.value, expr) and set(equation.target.slots) <= free:
                 return equation.target
         samples = self.system.samples
-        free = free_indices(expr)
         order = [i for i in self.tensors[self.owner].indices if i in free]
         order += sorted(free - set(order))
         if samples in order:

@@ -114,7 +114,7 @@ class _Lowerer(Rules):
             defaults=self.defaults,
             samples=self.samples,
         )
-        program = share_functions(prune(program))
+        program = share_functions(prune(program), self.tensors)
         verify(program)
         return program
 

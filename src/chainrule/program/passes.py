@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from chainrule.formula.expr import (
@@ -74,11 +74,12 @@ def mixes_samples(program: Program) -> bool:
     return Size(n) in nodes or n in bound
 
 
-def share_functions(program: Program) -> Program:
+def share_functions(program: Program, taken: Collection[str] = ()) -> Program:
     """What several instructions would compute for the same entry by a costly function is computed once and kept.
 
     An activation's derivative asks for what the forward pass had: with h = a*tanh(softplus(a)) for tanh(softplus(a)),
-    some 100 cycles for 8 numbers, where keeping it takes 4. Of values within each other the larger comes first.
+    some 100 cycles for 8 numbers, where keeping it takes 4. Of values within each other the larger comes first. No
+    tensor gets a name that is `taken`.
     """
     while True:
         users: dict[Expr, list[Instruction]] = {}
@@ -89,7 +90,7 @@ def share_functions(program: Program) -> Program:
         if not shared:
             return program
         within = {part for node in shared for part in walk(node) if part != node}
-        program = _kept(program, {n: _indices(user) for n, user in shared.items() if n not in within})
+        program = _kept(program, {n: _indices(user) for n, user in shared.items() if n not in within}, taken)
 
 
 def _indices(instruction: Instruction) -> tuple[str, ...]:
@@ -124,7 +125,7 @@ def _is_known(value: Expr) -> bool:
     )
 
 
-def _kept(program: Program, values: Mapping[Expr, tuple[str, ...]]) -> Program:
+def _kept(program: Program, values: Mapping[Expr, tuple[str, ...]], taken: Collection[str]) -> Program:
     """The program with each value (of these indices) in a tensor of its own, or in the one that is this value."""
     tensors, homes = dict(program.tensors), dict[Expr, Element]()
 
@@ -132,12 +133,14 @@ def _kept(program: Program, values: Mapping[Expr, tuple[str, ...]]) -> Program:
         found: list[Instruction] = []
         for instruction in instructions:
             if isinstance(instruction, Map) and instruction.value in values and instruction.value not in homes:
-                homes[instruction.value] = instruction.out
-                found.append(instruction)
-                continue
+                # Not p[k] = sigmoid(a): who else needs sigmoid(a) has no k.
+                if set(_indices(instruction)) == set(values[instruction.value]):
+                    homes[instruction.value] = instruction.out
+                    found.append(instruction)
+                    continue
             here = (node for value in expressions(instruction) for node in walk(value))
             for value in dict.fromkeys(n for n in here if n in values and n not in homes):
-                name = fresh_name("s", tensors)
+                name = fresh_name("s", {*tensors, *taken})
                 tensors[name] = Tensor(name, "computed", values[value])
                 homes[value] = Element(name, values[value])
                 found.append(Map(homes[value], value, instruction.formula))

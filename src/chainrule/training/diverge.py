@@ -17,7 +17,7 @@ from chainrule.data.batches import batch_bounds
 from chainrule.errors import Diverged
 from chainrule.formula.evaluate import Array
 from chainrule.messages import say
-from chainrule.program.instructions import Program
+from chainrule.program.instructions import Program, Update
 from chainrule.program.interpret import keys_of_draws, run_events
 from chainrule.training.watch import Silent
 
@@ -92,7 +92,10 @@ def _first_non_finite(
         batch = {n: a[rows] if a.dtype.kind == "i" else a[rows].astype(network.dtype) for n, a in arrays.items()}
     state = {**batch, **kept}
     sizes = {**network.sizes, program.samples: len(rows)}
+    # Of the instructions of an equation the last one counts: others may hold what a branch of where(…) would be that is
+    # not taken.
+    own = {id(i) for i in {i.formula: i for i in program}.values()}
     for instruction, result in run_events(program, state, sizes, hyper):
-        if not np.isfinite(result).all():
+        if (id(instruction) in own or isinstance(instruction, Update)) and not np.isfinite(result).all():
             return instruction.formula, {}
     return None, {n: state[n] for n in kept if n in program.tensors}

@@ -26,7 +26,8 @@ Array = np.ndarray[Any, Any]
 NUMBERS = "biuf"  # kinds of dtypes
 MAX_MEMBERS = 1000
 MAX_HEADER = 10_000  # characters of an .npy header: NumPy's own limit, beyond which parsing it is dear
-SLOPPY = re.compile(rb"\\|[0-9](and|else|for|if|in|is|not|or)")  # NumPy has Python read it, which would warn of these
+# In a header: NumPy has Python read it, which would warn of a backslash and of a word right behind a number.
+SLOPPY = re.compile(rb"\\|(?<!\w)[0-9][\w.]*?(and|else|for|if|in|is|not|or)")
 SUMMED_BYTES, PIECE_BYTES = 2**30, 2**20  # of a member whose sum is compared: a second's reading; of a piece of it
 UNPACKED_SHARE = 4  # of the memory: what is unpacked stays there
 LOCAL_HEADER = struct.Struct("<4s5H3L2H")  # of a member, before its name
