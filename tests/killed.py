@@ -18,7 +18,7 @@ LIMIT = 120.0  # seconds: so long may a process take to come where it is killed
 
 def start(*arguments: object, cwd: Path | str = ".") -> subprocess.Popen[str]:
     """`chainrule …` as a process, to which SIGHUP is what it is to any, also where the tests run under nohup."""
-    command = [sys.executable, "-m", "chainrule.interfaces.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "chainrule", *map(str, arguments)]
     environment = {**os.environ, "CHAINRULE_LANG": "en"}
     hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a process begins with what is ignored here
     try:

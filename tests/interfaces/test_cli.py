@@ -556,7 +556,7 @@ def test_every_option_has_its_help():
 
 
 def process(*arguments: object, **environment: str) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "chainrule.interfaces.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "chainrule", *map(str, arguments)]
     base = {k: v for k, v in os.environ.items() if k not in ("CHAINRULE_LANG", "LC_ALL", "LC_MESSAGES", "LANG")}
     return subprocess.run(command, capture_output=True, env={**base, **environment}, timeout=120)
 
@@ -581,7 +581,7 @@ def test_a_complaint_of_a_real_process():
 
 
 def test_a_closed_pipe_is_no_traceback():
-    command = f"{sys.executable} -m chainrule.interfaces.cli derive {EXAMPLES / 'digits.formula'} | head -1"
+    command = f"{sys.executable} -m chainrule derive {EXAMPLES / 'digits.formula'} | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, timeout=120)
     assert b"Traceback" not in done.stderr
 
@@ -592,7 +592,7 @@ def test_ctrl_c_ends_after_the_step_and_keeps_the_weights(tmp_path, engine):
     command = [
         sys.executable,
         "-m",
-        "chainrule.interfaces.cli",
+        "chainrule",
         "train",
         "mnist",
         "--hidden",

@@ -16,7 +16,7 @@ from chainrule.interfaces.completion import SHELLS, VARIABLE
 def completed(words: str) -> list[str]:
     """What bash is answered where `words` stand on the line, the last one unfinished."""
     environment = {**os.environ, VARIABLE: "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
-    command = [sys.executable, "-m", "chainrule.interfaces.cli"]
+    command = [sys.executable, "-m", "chainrule"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
     assert done.stderr == ""
     return [line.partition(",")[2] for line in done.stdout.splitlines()]

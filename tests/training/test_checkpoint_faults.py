@@ -300,7 +300,7 @@ def test_a_disk_that_is_really_full(tmp_path):
     if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], check=False).returncode:
         pytest.skip("no mounting here")
     (tmp_path / "disk").mkdir()
-    command = [sys.executable, "-m", "chainrule.interfaces.cli", "train", *DIGITS, "--epochs", "3"]
+    command = [sys.executable, "-m", "chainrule", "train", *DIGITS, "--epochs", "3"]
     script = ["unshare", "-rm", "sh", "-c", SMALL_DISK, "sh", str(tmp_path / "disk"), *command]
     environment = {**os.environ, "KEPT": str(tmp_path / "kept"), "CHAINRULE_LANG": "en"}
     done = subprocess.run(

@@ -534,7 +534,3 @@ def _warnings_as_messages() -> Iterator[None]:
 
 def _complain(text: str) -> None:
     click.echo(text, err=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
