@@ -27,7 +27,8 @@ def memory_bytes(given: str | int) -> int:
     elif isinstance(given, str) and (match := WRITTEN.fullmatch(given)):
         unit = match[2].lower()
         unit = unit + "b" if unit and not unit.endswith("b") else unit
-        found = int(min(float(match[1]) * UNITS[unit], 2 * MOST_MEMORY)) if unit in UNITS else None
+        size = float(match[1]) * UNITS.get(unit, 0)
+        found = int(size) if size <= MOST_MEMORY else None
     if found is None or not LEAST_MEMORY <= found <= MOST_MEMORY:
         # Of a number of 5,000 digits Python gives no text.
         huge = is_whole(given) and abs(int(given)) > MOST_MEMORY

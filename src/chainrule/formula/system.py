@@ -112,6 +112,11 @@ class System:
     samples: str = "n"
     text: str = field(default="", compare=False)
 
+    @property
+    def in_facts(self) -> set[str]:
+        """The tensors of which the text claims something."""
+        return {name for fact in self.facts for name in fact.names}
+
     def of_role(self, *roles: str) -> list[Tensor]:
         """The tensors of these roles, in the order of the text."""
         return [t for t in self.tensors.values() if t.role in roles]

@@ -400,14 +400,17 @@ def source_array(array: Any, dtype: np.dtype[Any]) -> Any:
 def _walked(array: Any, sparse: bool | None) -> bool:
     if isinstance(array, SparseRows):
         return True
-    return _is_sparse(array) if sparse is None else sparse and array.ndim > 1 and array.dtype.kind in "uf"
+    return mostly_zero(array) if sparse is None else sparse and array.ndim > 1 and array.dtype.kind in "uf"
 
 
-def _is_sparse(array: Array) -> bool:
+def mostly_zero(array: Array) -> bool:
     """Whether walking the non-zeros of an input beats the dense product: see products.py and docs/engine.md."""
-    if array.ndim < 2 or array.dtype.kind not in "uf" or array[0].size < SPARSE_WIDTH:
-        return False
-    return density(array) < SPARSE_DENSITY
+    return wide(array) and density(array) < SPARSE_DENSITY
+
+
+def wide(array: Array) -> bool:
+    """Whether an input can be walked, and its rows are worth it."""
+    return array.ndim > 1 and array.dtype.kind in "uf" and array[0].size >= SPARSE_WIDTH
 
 
 def aligned(entries: int, dtype: np.dtype[Any]) -> Array:

@@ -17,8 +17,8 @@ from chainrule.formula.expr import Element, Expr, Size, Symbol, transform, walk
 from chainrule.kernels.compile import Compiled, compile_source, pointer
 from chainrule.kernels.host import host, tile_shape
 from chainrule.kernels.layout import Layout, Room
-from chainrule.kernels.lists import BLOCK, density
-from chainrule.kernels.native import SPARSE_DENSITY, SPARSE_WIDTH, aligned
+from chainrule.kernels.lists import BLOCK
+from chainrule.kernels.native import aligned, mostly_zero, wide
 from chainrule.kernels.products import LEFT_ENTRIES, PACKED
 from chainrule.kernels.schedule import ENTRIES, copy_name, schedule
 from chainrule.kernels.source import (
@@ -88,7 +88,7 @@ class _Single:
     arguments: tuple[object, ...]
     row: Array
     result: Array
-    memory: tuple[Array, ...]  # what the arguments point to
+    memory: tuple[Array, ...]  # what the arguments point to, and nobody else holds
 
 
 class Predictor:
@@ -163,13 +163,13 @@ class Predictor:
 
     def _single(self, name: str, row: Array) -> _Single:
         # Walked by its non-zeros, however many there are: a tile would compute six rows for the sake of one.
-        step = self._step({name: row}, 1, 1, walked=row.ndim > 1 and row.size >= SPARSE_WIDTH)
+        step = self._step({name: row}, 1, 1, walked=wide(row))
         own, result = aligned(row.size, row.dtype).reshape(row.shape), np.empty((1, *self.shape), dtype=self.dtype)
         address, numbers = step.address.copy(), step.numbers.copy()
         address[step.places[name]], address[step.places[RESULT]] = own.ctypes.data, result.ctypes.data
         numbers[:FIRST_NUMBER] = 1, 1, 0, 1, 1
         words = (pointer(address), pointer(numbers), *step.words[2:])
-        return _Single(step.compiled.entry, (0, 1, *words), own, result, (address, numbers, *step.memory.values()))
+        return _Single(step.compiled.entry, (0, 1, *words), own, result, (address, numbers))
 
     def _many(self, step: _Step, rows: int) -> None:
         """The arguments for several steps: rows in order, and scalars once a step."""
@@ -184,7 +184,7 @@ class Predictor:
     def _step(self, arrays: Mapping[str, Any], batch: int, threads: int, walked: bool = False) -> _Step:
         """The compiled step for these dtypes and densities, with room for a batch and a team."""
         listed = frozenset(name for name, a in arrays.items() if isinstance(a, SparseRows))
-        kinds = ((name, a.dtype.char, walked or name in listed or _is_sparse(a)) for name, a in arrays.items())
+        kinds = ((name, a.dtype.char, walked or name in listed or mostly_zero(a)) for name, a in arrays.items())
         key = tuple(kinds), listed
         step = self.steps.get(key)
         if step is None:
@@ -297,14 +297,6 @@ def _as_element(node: Expr) -> Expr:
 
 def _size(sizes: Mapping[str, int], index: str) -> int:
     return sizes[index.rstrip("'")]
-
-
-def _is_sparse(array: Array) -> bool:
-    if array.ndim < 2 or array.dtype.kind not in "uf" or array[0].size < SPARSE_WIDTH:
-        return False
-    if len(array) == 1:
-        return int(np.count_nonzero(array)) < SPARSE_DENSITY * array.size
-    return density(array) < SPARSE_DENSITY
 
 
 def _nothing() -> None:

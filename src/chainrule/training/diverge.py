@@ -94,8 +94,9 @@ def _first_non_finite(
     sizes = {**network.sizes, program.samples: len(rows)}
     # Of the instructions of an equation the last one counts: others may hold what a branch of where(…) would be that is
     # not taken.
-    own = {id(i) for i in {i.formula: i for i in program}.values()}
+    last = {instruction.formula: instruction for instruction in program}
     for instruction, result in run_events(program, state, sizes, hyper):
-        if (id(instruction) in own or isinstance(instruction, Update)) and not np.isfinite(result).all():
+        counts = instruction is last[instruction.formula] or isinstance(instruction, Update)
+        if counts and not np.isfinite(result).all():
             return instruction.formula, {}
     return None, {n: state[n] for n in kept if n in program.tensors}

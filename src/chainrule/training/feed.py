@@ -198,7 +198,7 @@ class Stream:
     def _unchanged(self, block: Block) -> tuple[str, ...]:
         """The inputs, where all of them can go as they come: a source has looked at its numbers already."""
         system = self.network.system
-        facts = {name for fact in system.facts for name in fact.names}
+        facts = system.in_facts
         for field, name in self.names.items():
             if system.tensors[name].role != "input":
                 continue
@@ -224,9 +224,8 @@ class Stream:
     def _is_as_read(self, name: str) -> bool:
         """Whether a target or label is bound as it comes: no one-hot rows, no other dtype."""
         field = self.source.fields[next(f for f, n in self.names.items() if n == name)]
-        named = {n for fact in self.network.system.facts for n in fact.names}
         return (self.arrays[name].dtype, self.arrays[name].shape[1:]) == (field.dtype, field.shape) and not (
-            named & set(self.names.values())
+            self.network.system.in_facts & set(self.names.values())
         )
 
     def check(self, arrays: Mapping[str, Array], places: Array) -> None:

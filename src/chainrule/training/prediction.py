@@ -56,8 +56,7 @@ class Prediction:
         self.hyper: dict[str, float] = {}  # and which hyper-parameters
         self.possible = True
         inputs = network.system.of_role("input")
-        facts = {name for fact in network.system.facts for name in fact.names}
-        plain = len(inputs) == 1 and inputs[0].name not in facts and inputs[0].classes is None
+        plain = len(inputs) == 1 and inputs[0].name not in network.system.in_facts and inputs[0].classes is None
         self.only = inputs[0].name if plain else None
         self.shape: tuple[int, ...] = ()
 

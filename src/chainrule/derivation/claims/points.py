@@ -81,7 +81,7 @@ class Points:
     def _wide(self, point: Point) -> Point:
         """The point with large numbers of both signs, which reach the branches that small ones do not."""
         system = self.book.system
-        told = {n for f in system.facts for n in f.names}
+        told = system.in_facts
         arrays = {
             t.name: point.arrays[t.name] for t in system.of_role("label", "state", "input", "target", "parameter")
         }
