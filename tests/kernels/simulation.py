@@ -135,23 +135,26 @@ def names_of(dtype: str, team: Team) -> dict[str, object]:
                 total += a[r * row_step + s * sum_step] * b.many(s * b_step, panel)
             out.put(r * panel, total)
 
-    def walk_list(wide: int, pairs: Pointer, count: int, b: Pointer, step: int, go_on: int, out: Pointer) -> None:
-        assert 0 < wide <= walk_panels(shape)
-        for p in range(wide):
-            total = out.many(p * panel, panel) if go_on else np.zeros(panel, dtype)
-            for e in range(count):
-                total += pairs[2 * e + 1] * b.many(p * step + int(pairs[2 * e]) * panel, panel)
-            out.put(p * panel, total)
+    def walk(wide: int, entries: Pointer, count: int, b: Pointer, step: int, go_on: int, out: Pointer,
+             rows: int = 1) -> None:  # fmt: skip
+        assert 0 < wide <= walk_panels(shape, rows)
+        for row, p in np.ndindex(rows, wide):
+            total = out.many((row * wide + p) * panel, panel) if go_on else np.zeros(panel, dtype)
+            for e in range(0, count * (1 + rows), 1 + rows):
+                total += entries[e + 1 + row] * b.many(p * step + int(entries[e]) * panel, panel)
+            out.put((row * wide + p) * panel, total)
 
-    def put_pair(pairs: Pointer, e: int, place: int, value: Any) -> None:
-        pairs[2 * e], pairs[2 * e + 1] = place, value
+    def put(entries: Pointer, e: int, place: int, *values: Any) -> None:
+        for n, word in enumerate((place, *values)):
+            entries[e * (1 + len(values)) + n] = word
 
     def draw(key: int, row: int, place: int, count: int = 1) -> Array:
         there = even_numbers(key, row + 1, place + count, dtype)[row, place:]
         return there if count > 1 else there[0]
 
     names: dict[str, object] = {"LANES": lanes, "PANEL": panel, "TILE_ROWS": shape.rows, "INFINITY": math.inf}
-    names |= {"WALK_PANELS": walk_panels(shape), "LINE": 64 // np.dtype(dtype).itemsize}
+    names |= {"WALK_PANELS": walk_panels(shape), "BOTH_PANELS": walk_panels(shape, 2)}
+    names |= {"LINE": 64 // np.dtype(dtype).itemsize}
     names |= {name: getattr(threads, name) for name in threads.CONTROL_NAMES}
     names |= {f"{kind}_at": Pointer for kind in ("F", "float32", "float64", "int64", "int32", "uint8")}
     names |= {
@@ -162,7 +165,8 @@ def names_of(dtype: str, team: Team) -> dict[str, object]:
         "lanes_from": lambda i: (i + np.arange(lanes)).astype(dtype), "first_lanes": lambda n: np.arange(lanes) < n,
         "draw": draw, "draw_lanes": lambda key, row, place: draw(key, row, place, lanes),
         "sum_lanes": lambda v: v.sum(dtype=dtype), "max_lanes": np.max, "min_lanes": np.min,
-        "tile": tile, "walk_list": walk_list, "put_pair": put_pair,
+        "tile": tile, "walk_list": walk, "walk_both": lambda *given: walk(*given, rows=2),
+        "put_pair": put, "put_both": put, "flush_tiny": lambda: 0, "restore": lambda mode: None,
         "pair_place": lambda pairs, e: int(pairs[2 * e]), "prefetch": lambda pointer, index: None,
         "clock": lambda: 0, "load": lambda control, place: int(control[place]),
         "store": lambda control, place, value: control.__setitem__(place, value),

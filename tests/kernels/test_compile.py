@@ -20,13 +20,14 @@ from pathlib import Path
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
+from llvmlite import ir
 
 from chainrule.errors import CompileError
 from chainrule.kernels import builtins, scalars, translate
 from chainrule.kernels import compile as compiling
 from chainrule.kernels.builtins import make_builtins
 from chainrule.kernels.compile import C_FUNCTIONS, MATH_FUNCTIONS, cache_key, compile_source, optimized_module
-from chainrule.kernels.host import host, tile_shape
+from chainrule.kernels.host import TileShape, host, tile_shape
 from chainrule.kernels.threads import CONTROL_WORDS, run_team
 
 # All that a module may use, in a few lines: threads, both products, vectors, scalar functions, the words.
@@ -500,3 +501,21 @@ def test_every_name_is_in_the_table_of_names():
 
 def test_the_fast_math_set():
     assert set(translate.FAST_MATH) == {"contract", "reassoc", "nsz", "arcp", "afn"}
+
+
+def test_the_machine_s_mode_is_set_on_arm_too(monkeypatch):
+    """Cross-compiled: the code is read, not run."""
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    monkeypatch.setattr(builtins, "_ON_X86", False)
+    monkeypatch.setattr(builtins, "_FLUSH_BIT", 24)
+    text = "def epoch(thread, threads, address, number, scalar, control):\n    mode = flush_tiny()\n"
+    text += "    F_at(address[0])[0] = F(scalar[0] * scalar[1])\n    restore(mode)\n    return 0\n"
+    made = make_builtins("float32", TileShape(6, 4, 4))
+    module = translate.translate(text, ir.FloatType(), 4, made, {}, "epoch", "<text>")
+    module.triple = "aarch64-unknown-linux-gnu"
+    machine = llvm.Target.from_triple(module.triple).create_target_machine(opt=3)
+    code = machine.emit_assembly(llvm.parse_assembly(str(module)))
+    assert len(re.findall(r"mrs\s+x\d+, FPCR", code)) == 1
+    assert len(re.findall(r"msr\s+FPCR, x\d+", code)) == 2
+    assert re.search(r"orr\s+x\d+, x\d+, #0x1000000\b", code)

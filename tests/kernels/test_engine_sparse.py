@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import pytest
 
-from chainrule.kernels import native
+from chainrule.kernels import lists, native
 from chainrule.training.loop import Plan
 from chainrule.training.network import formula
 from chainrule.training.rates import Rates as _Rates
@@ -24,7 +24,9 @@ from tests.random_systems import draw, together
 SPARSE, DENSE = 1.1, 0.0
 
 
-def run(drawn: Case, dtype: str, density: float | None, **options: object) -> tuple[dict, native.NativeRunner | None]:
+def run(
+    drawn: Case, dtype: str, density: float | None, shared: bool = False, **options: object
+) -> tuple[dict, native.NativeRunner | None]:
     """(weights and states, runner) after some epochs; `density` None is the interpreter."""
     net = drawn.network(dtype)
     runners = []
@@ -38,6 +40,7 @@ def run(drawn: Case, dtype: str, density: float | None, **options: object) -> tu
         patch.setattr(native, "NativeRunner", Watched)
         if density is not None:
             patch.setattr(native, "SPARSE_DENSITY", density)
+        patch.setattr(lists, "SHARED", 1.1 if shared else 0)
         net.fit(drawn.data, verbose=0, advice=False, engine="interpreter" if density is None else "native", **options)
     return dict(net.kept), runners[0] if runners else None
 
@@ -67,7 +70,7 @@ def columns_that_never_occur(drawn: Case) -> Case:
     return Case(drawn.text, drawn.sizes, data)
 
 
-SIZES = [(32, 1), (33, 7), (100, 16), (391, 17), (392, 48), (393, 50), (784, 100), (1000, 33)]
+SIZES = [(32, 1), (33, 7), (100, 16), (195, 17), (196, 48), (197, 50), (784, 100), (1000, 33)]
 BATCHES = [1, 2, 5, 6, 7, 64, 65, None]
 
 
@@ -86,13 +89,66 @@ def test_update_rules(optimizer):
 # Each compiles, in 3 s. What is left are both sides of a block, a narrow one and the digits.
 @pytest.mark.parametrize(
     ("width", "hidden"),
-    [pytest.param(*s, marks=[] if s[0] in (33, 392, 393, 784) else pytest.mark.soak) for s in SIZES],
+    [pytest.param(*s, marks=[] if s[0] in (33, 196, 197, 784) else pytest.mark.soak) for s in SIZES],
 )
 def test_widths_and_batches(width, hidden):
     """Batches of one row to all of them, the last one smaller, on 70 rows."""
     for n, batch in enumerate(BATCHES):
         drawn = thinned(case("two layers", {"i": width, "j": hidden, "k": 3}, 70), 0.05 + 0.05 * (n % 6), seed=n)
         check(drawn, batch_size=batch, learning_rate=0.02)
+
+
+# Columns of an odd number, a block and one more; a rule that leaves out what has no gradient, and one that does not.
+@pytest.mark.parametrize(
+    ("width", "hidden", "optimizer", "source"),
+    [
+        (33, 7, "gradient_descent", "float64"),
+        (196, 100, "adam", "uint8"),
+        (197, 33, "gradient_descent", "uint8"),
+        (785, 48, "rmsprop", "float32"),
+    ],
+)
+def test_lists_that_two_columns_share_give_the_same_bits(width, hidden, optimizer, source):
+    drawn = columns_that_never_occur(thinned(case("two layers", {"i": width, "j": hidden, "k": 3}, 70), 0.3))
+    data = drawn.data | {"p": (drawn.data["p"] * 100).astype(source)}
+    drawn = Case(drawn.text, drawn.sizes, data)
+    for dtype, batch in (("float32", 16), ("float64", 7)):
+        options = {"batch_size": batch, "epochs": 2, "optimizer": optimizer, "learning_rate": 1e-4}
+        alone, plain = run(drawn, dtype, SPARSE, **options)
+        beside, runner = run(drawn, dtype, SPARSE, shared=True, threads=2, **options)
+        assert [walked.shared for walked in runner.module.sparse.values()] == [True]
+        assert not any(walked.shared for walked in plain.module.sparse.values())
+        assert all(np.array_equal(beside[name], alone[name]) for name in alone)
+
+
+def test_pixels_share_lists_and_scattered_columns_do_not():
+    """Neighbours that are 0 together, as in strokes, are worth it; those that know nothing of each other are not."""
+    rng = np.random.default_rng(0)
+    scattered = rng.random((500, 101)) * (rng.random((500, 101)) < 0.1)
+    strokes = np.repeat(scattered[:, :50], 8, axis=1)
+    assert not lists.neighbours_together(scattered)
+    assert lists.neighbours_together(strokes)
+    assert lists.neighbours_together(strokes[:, 1:])
+
+
+@pytest.mark.parametrize("width", [32, 33, 196, 197, 785])
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+def test_shared_entries_hold_every_non_zero(width, dtype):
+    rng = np.random.default_rng(width)
+    array = (rng.integers(1, 200, (40, width)) * (rng.random((40, width)) < 0.4)).astype(dtype)
+    array[7] = 0
+    made = lists.compress(array, "float32", threads=2, shared=True)
+    found = np.zeros((40, made.blocks, width + 1), dtype)
+    for place in range(40 * made.blocks):
+        row, block = divmod(place, made.blocks)
+        for e in range(made.starts[place], made.starts[place + 1]):
+            assert made.values[2 * e] != 0 or made.values[2 * e + 1] != 0
+            assert 2 * made.places[e] // made.block == block
+            found[row, block, [2 * made.places[e], 2 * made.places[e] + 1]] = made.values[2 * e : 2 * e + 2]
+    assert np.array_equal(found.sum(axis=1)[:, :width], array)
+    assert not found[:, :, width].any()
+    assert made.stored == np.count_nonzero(array)
+    assert made.longest >= np.count_nonzero(array, axis=1).max()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

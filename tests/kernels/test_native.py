@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from chainrule.errors import Diverged
 from chainrule.library import LOSSES, UPDATES
 from chainrule.training.network import Network, formula
 from tests.random_systems import DOMAIN, Drawn, draw, smooth_activations, targets, together
@@ -147,6 +148,39 @@ def test_big_enough_for_whole_tiles_panels_and_blocks():
             net.fit(data, epochs=1, batch_size=64, verbose=0, engine=engine, advice=False)
             nets.append(net)
         assert_same(*nets, start, tolerance)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("ending", ["whole", "diverged"])
+def test_what_decays_below_the_normal_numbers_becomes_zero_and_the_caller_s_arithmetic_stays(threads, ending):
+    """0.9 times the smallest number rounds to it again: moments would stay there for ever, at 2.5 times the time."""
+    text = """
+    input x[i]
+    target t
+    parameter w[i] = 1
+    y = sum[i](x[i]*w[i])
+    E = 1/2*(y - t)**2
+    """.replace("    ", "")
+    x = np.ones((1200, 3), np.float32)
+    x[1:, 0] = 0
+    if ending == "diverged":
+        x[-1, 2] = np.float32(3e38)
+    net = formula(text, sizes={"i": 3})
+    rule = "m <- 0.9*m + 0.1*g\nw <- w - eta*m\neta = 0.0001"
+
+    def fit() -> None:
+        net.fit({"x": x, "t": np.full(1200, 1e-3)}, epochs=1, batch_size=1, shuffle=False, verbose=0, advice=False,
+                optimizer=rule, engine="native", threads=threads)  # fmt: skip
+
+    if ending == "diverged":
+        with pytest.raises(Diverged):
+            fit()
+    else:
+        fit()
+        m = net.kept["m_w"]
+        assert m[0] == 0
+        assert m[1] != 0
+    assert np.array([1e-38], np.float32) * np.float32(0.1) > 0
 
 
 def test_what_is_compiled_is_kept_for_the_next_network():

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 
 from chainrule.errors import Diverged, NotationError, NotDifferentiable
-from chainrule.kernels import native
+from chainrule.kernels import lists, native
 from chainrule.training.network import Network, formula
 from tests.kernels import simulation
 from tests.kernels.networks import TEXTS, Case, case, thinned
@@ -71,7 +71,16 @@ def test_sparse_inputs(name):
 def test_several_blocks_of_columns():
     drawn = thinned(case("two layers", {"i": 900, "j": 2, "k": 2}, ROWS), 0.02)
     runner = check(drawn, threads=2, learning_rate=0.1)
-    assert runner.lists["x"].blocks == 3
+    assert runner.lists["x"].blocks == 5
+
+
+def test_columns_that_share_lists(monkeypatch):
+    monkeypatch.setattr(lists, "SHARED", 1.1)
+    for width, threads in ((37, 2), (400, 3)):
+        drawn = thinned(case("two layers", {"i": width, "j": 33, "k": 3}, ROWS), 0.1)
+        runner = check(drawn, threads=threads, backward=True, **rule(drawn, "rmsprop"))
+        assert [walked.shared for walked in runner.module.sparse.values()] == [True]
+        check(drawn, threads=2, **rule(drawn, "gradient_descent"))
 
 
 def test_the_text_with_clocks_is_the_same_step():

@@ -18,7 +18,8 @@ from chainrule.kernels.sparse import build_sparse, walk_panels
 from chainrule.kernels.tile import build_tile
 
 DTYPES = ["float32", "float64"]
-WIDE = range(1, walk_panels(tile_shape("float32")) + 1)
+# (rows of sums, panels) of each microkernel.
+KINDS = [(rows, panels) for rows in (1, 2) for panels in range(1, walk_panels(tile_shape("float32"), rows) + 1)]
 SPARSE = ctypes.CFUNCTYPE(
     None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, *[ctypes.c_int64] * 2, ctypes.c_void_p
 )  # fmt: skip
@@ -27,21 +28,22 @@ TILE = ctypes.CFUNCTYPE(
 )  # fmt: skip
 
 
-def build(shape, dtype, panels, triple=None):
+def build(shape, dtype, kind, triple=None):
+    rows, panels = kind
     module = ir.Module()
     module.triple = triple or llvm.get_process_triple()
-    build_sparse(module, shape, dtype, panels).linkage = "external"
+    build_sparse(module, shape, dtype, panels, rows).linkage = "external"
     return module
 
 
 class Kernels:
-    """The microkernels of one dtype: `sparse[panels]` and `tile`."""
+    """The microkernels of one dtype: `sparse[kind]` and `tile`."""
 
     def __init__(self, dtype):
         self.dtype, self.shape = dtype, tile_shape(dtype)
         module = ir.Module()
         module.triple = llvm.get_process_triple()
-        built = {panels: build_sparse(module, self.shape, dtype, panels) for panels in WIDE}
+        built = {kind: build_sparse(module, self.shape, dtype, kind[1], kind[0]) for kind in KINDS}
         tile = build_tile(module, self.shape, dtype)
         for function in (*built.values(), tile):
             function.linkage = "external"
@@ -50,26 +52,26 @@ class Kernels:
         self.sparse = {n: SPARSE(self.engine.get_function_address(f.name)) for n, f in built.items()}
         self.tile = TILE(self.engine.get_function_address(tile.name))
 
-    def product(self, panels, places, values, b, out=None):
-        """b is (panels, rows, panel); out is written over, or gone on with."""
+    def product(self, kind, places, values, b, out=None):
+        """values is (entries, rows), b (panels, rows of b, panel); out is written over, or gone on with."""
         go_on = out is not None
-        size = panels * self.shape.panel
+        size = kind[0] * kind[1] * self.shape.panel
         # One number more: what the kernel writes beyond its end is found.
         memory = np.full(size + 1, np.nan, self.dtype)
         if go_on:
             memory[:size] = out
-        pairs = pairs_of(places, values)
-        self.sparse[panels](pairs.ctypes.data, places.size, b.ctypes.data, b[0].size, go_on, memory.ctypes.data)
+        entries = entries_of(places, values)
+        self.sparse[kind](entries.ctypes.data, places.size, b.ctypes.data, b[0].size, go_on, memory.ctypes.data)
         assert np.isnan(memory[size])
         return memory[:size]
 
 
-def pairs_of(places, values):
-    """A list as it lies in memory: place, value, place, value, …, all of the same number of bytes."""
-    pairs = np.empty((places.size, 2), values.dtype)
-    pairs[:, 0] = places.astype(f"i{values.itemsize}").view(values.dtype)
-    pairs[:, 1] = values
-    return pairs
+def entries_of(places, values):
+    """A list as it lies in memory: place, value (or two), place, value, …, all of the same number of bytes."""
+    entries = np.empty((places.size, 1 + values.shape[1]), values.dtype)
+    entries[:, 0] = places.astype(f"i{values.itemsize}").view(values.dtype)
+    entries[:, 1:] = values
+    return entries
 
 
 KERNELS = {dtype: Kernels(dtype) for dtype in DTYPES}
@@ -80,19 +82,19 @@ def kernels(request):
     return KERNELS[request.param]
 
 
-def draw(rng, kernels, panels, rows, count):
+def draw(rng, kernels, kind, length, count):
     """(places, values, b)."""
-    places = rng.integers(0, rows, count).astype(np.int32)
-    values = rng.standard_normal(count).astype(kernels.dtype)
-    b = rng.standard_normal((panels, rows, kernels.shape.panel)).astype(kernels.dtype)
+    places = rng.integers(0, length, count).astype(np.int32)
+    values = rng.standard_normal((count, kind[0])).astype(kernels.dtype)
+    b = rng.standard_normal((kind[1], length, kernels.shape.panel)).astype(kernels.dtype)
     return places, values, b
 
 
 def exact(places, values, b):
-    """(the sums, the sums of sizes), in long double: one row of all panels."""
+    """(the sums, the sums of sizes), in long double: a row of all panels for each value of an entry."""
     chosen = b[:, places].astype(np.longdouble)
-    return (np.einsum("e,pec->pc", values.astype(np.longdouble), chosen).reshape(-1),
-            np.einsum("e,pec->pc", np.abs(values), np.abs(chosen)).reshape(-1))  # fmt: skip
+    return (np.einsum("er,pec->rpc", values.astype(np.longdouble), chosen).reshape(-1),
+            np.einsum("er,pec->rpc", np.abs(values), np.abs(chosen)).reshape(-1))  # fmt: skip
 
 
 def assert_near(out, places, values, b):
@@ -102,65 +104,79 @@ def assert_near(out, places, values, b):
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 40, 301])
-@pytest.mark.parametrize("panels", WIDE)
-def test_any_list(kernels, panels, count):
-    drawn = draw(np.random.default_rng(count), kernels, panels, 50, count)
-    assert_near(kernels.product(panels, *drawn), *drawn)
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_list(kernels, kind, count):
+    drawn = draw(np.random.default_rng(count), kernels, kind, 50, count)
+    assert_near(kernels.product(kind, *drawn), *drawn)
 
 
-@pytest.mark.parametrize("panels", WIDE)
-def test_an_empty_list(kernels, panels):
-    places, values, b = draw(np.random.default_rng(0), kernels, panels, 3, 0)
-    assert np.all(kernels.product(panels, places, values, b) == 0)
-    before = np.arange(panels * kernels.shape.panel, dtype=kernels.dtype)
-    assert np.array_equal(kernels.product(panels, places, values, b, before), before)
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_empty_list(kernels, kind):
+    places, values, b = draw(np.random.default_rng(0), kernels, kind, 3, 0)
+    assert np.all(kernels.product(kind, places, values, b) == 0)
+    before = np.arange(kind[0] * kind[1] * kernels.shape.panel, dtype=kernels.dtype)
+    assert np.array_equal(kernels.product(kind, places, values, b, before), before)
 
 
 @given(st.data())
 def test_any_division_of_a_list_is_one_sum(data):
     """go_on: the parts of a list, one after the other, give the bits of the whole."""
     kernels = KERNELS[data.draw(st.sampled_from(sorted(KERNELS)))]
-    panels = data.draw(st.sampled_from(WIDE))
+    kind = data.draw(st.sampled_from(KINDS))
     count = data.draw(st.integers(0, 60))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
-    places, values, b = draw(rng, kernels, panels, data.draw(st.integers(1, 40)), count)
-    whole = kernels.product(panels, places, values, b)
+    places, values, b = draw(rng, kernels, kind, data.draw(st.integers(1, 40)), count)
+    whole = kernels.product(kind, places, values, b)
     assert_near(whole, places, values, b)
     ends = sorted(data.draw(st.lists(st.integers(0, count), max_size=4)))
     out = None
     for start, stop in zip([0, *ends], [*ends, count], strict=True):
-        out = kernels.product(panels, places[start:stop], values[start:stop], b, out)
+        out = kernels.product(kind, places[start:stop], values[start:stop], b, out)
     assert np.array_equal(out, whole)
 
 
 def test_a_panel_has_the_same_bits_in_any_company(kernels):
-    """How many panels one walk serves is a matter of speed: it may depend on the threads, the sums may not."""
-    places, values, b = draw(np.random.default_rng(1), kernels, max(WIDE), 50, 77)
-    wide = kernels.product(max(WIDE), places, values, b).reshape(max(WIDE), -1)
-    for panels in WIDE:
-        for first in range(max(WIDE) - panels + 1):
-            out = kernels.product(panels, places, values, b[first : first + panels])
-            assert np.array_equal(out.reshape(panels, -1), wide[first : first + panels])
+    """How many panels and rows one walk serves is a matter of speed: it may depend on the data, the sums may not."""
+    most = max(panels for _, panels in KINDS)
+    places, values, b = draw(np.random.default_rng(1), kernels, (2, most), 50, 77)
+    values[::3, 0] = 0  # as in a list that two columns share
+    alone = [kernels.product((1, most), places, values[:, [row]], b).reshape(most, -1) for row in (0, 1)]
+    for rows, panels in KINDS:
+        for first in range(most - panels + 1):
+            out = kernels.product((rows, panels), places, values[:, :rows], b[first : first + panels])
+            wanted = [alone[row][first : first + panels] for row in range(rows)]
+            assert np.array_equal(out.reshape(rows, panels, -1), wanted)
 
 
-def test_panels_may_lie_apart(kernels):
-    panels, shape = 2, kernels.shape
-    places, values, b = draw(np.random.default_rng(2), kernels, 5, 20, 30)
-    memory = np.zeros(panels * shape.panel, kernels.dtype)
-    pairs, step = pairs_of(places, values), 3 * 20 * shape.panel
-    kernels.sparse[panels](pairs.ctypes.data, 30, b[1].ctypes.data, step, 0, memory.ctypes.data)
-    assert np.array_equal(memory, kernels.product(panels, places, values, np.ascontiguousarray(b[[1, 4]])))
+def test_zeros_beside_a_value_change_no_bit(kernels):
+    """A column that shares its list with another has entries of 0 where only the other is not 0."""
+    places, values, b = draw(np.random.default_rng(6), kernels, (1, 2), 50, 60)
+    there = np.arange(60) % 3 > 0
+    both = np.where(there[:, None], values, 0) * [1, 0] + values * [0, 1]
+    out = kernels.product((2, 2), places, both.astype(kernels.dtype), b).reshape(2, -1)
+    assert np.array_equal(out[0], kernels.product((1, 2), places[there], values[there], b))
+    assert np.array_equal(out[1], kernels.product((1, 2), places, values, b))
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_panels_may_lie_apart(kernels, rows):
+    kind, shape = (rows, 2), kernels.shape
+    places, values, b = draw(np.random.default_rng(2), kernels, (rows, 5), 20, 30)
+    memory = np.zeros(rows * 2 * shape.panel, kernels.dtype)
+    entries, step = entries_of(places, values), 3 * 20 * shape.panel
+    kernels.sparse[kind](entries.ctypes.data, 30, b[1].ctypes.data, step, 0, memory.ctypes.data)
+    assert np.array_equal(memory, kernels.product(kind, places, values, np.ascontiguousarray(b[[1, 4]])))
 
 
 @pytest.mark.parametrize("density", [0, 0.02, 0.2, 1])
-@pytest.mark.parametrize("panels", WIDE)
+@pytest.mark.parametrize("panels", [panels for rows, panels in KINDS if rows == 1])
 def test_sparse_and_dense_agree(kernels, panels, density):
     rng = np.random.default_rng(3)
     length, shape = 300, kernels.shape
-    _, _, b = draw(rng, kernels, panels, length, 0)
+    _, _, b = draw(rng, kernels, (1, panels), length, 0)
     row = (rng.standard_normal(length) * (rng.random(length) < density)).astype(kernels.dtype)
     places = np.flatnonzero(row).astype(np.int32)
-    out = kernels.product(panels, places, row[places], b).reshape(panels, -1)
+    out = kernels.product((1, panels), places, row[places, None], b).reshape(panels, -1)
     for panel in range(panels):
         dense = np.zeros((shape.rows, shape.panel), kernels.dtype)
         kernels.tile(row.ctypes.data, length, 1, 1, b[panel].ctypes.data, shape.panel, length, dense.ctypes.data)
@@ -169,19 +185,20 @@ def test_sparse_and_dense_agree(kernels, panels, density):
 
 
 def test_nan_and_infinity_come_through(kernels):
-    places, values, b = draw(np.random.default_rng(4), kernels, 1, 10, 6)
+    places, values, b = draw(np.random.default_rng(4), kernels, (1, 1), 10, 6)
     for bad in (np.nan, np.inf):
         changed = values.copy()
         changed[3] = bad
-        assert not np.isfinite(kernels.product(1, places, changed, b)).any()
+        assert not np.isfinite(kernels.product((1, 1), places, changed, b)).any()
         changed = b.copy()
         changed[0, places[2], 1] = bad
-        assert list(np.isfinite(kernels.product(1, places, values, changed))).count(False) == 1
+        assert list(np.isfinite(kernels.product((1, 1), places, values, changed))).count(False) == 1
 
 
-def test_a_place_is_multiplied_in_64_bits(kernels):
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_place_is_multiplied_in_64_bits(kernels, rows):
     """A place of float32's lists has 32 bits; what lies there, place · panel numbers away, may be further."""
-    module = str(build(kernels.shape, kernels.dtype, 1))
+    module = str(build(kernels.shape, kernels.dtype, (rows, 1)))
     assert not re.search(r"(mul|shl) (nsw )?i32", module)
 
 
@@ -199,12 +216,13 @@ def epoch(thread, threads, address, number, scalar, control):
 """
 
 
-@pytest.mark.parametrize("panels", WIDE)
+@pytest.mark.parametrize("panels", [panels for rows, panels in KINDS if rows == 1])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_text_builds_lists_and_walks_them(dtype, panels, tmp_path, monkeypatch):
     monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
     kernels, rng = KERNELS[dtype], np.random.default_rng(5)
-    _, row, b = draw(rng, kernels, panels, 40, 40)
+    _, row, b = draw(rng, kernels, (1, panels), 40, 40)
+    row = row[:, 0]
     row[rng.random(40) < 0.7] = 0
     places = np.flatnonzero(row)
     pairs, out = np.zeros((places.size, 2), dtype), np.zeros(panels * kernels.shape.panel, dtype)
@@ -212,8 +230,8 @@ def test_a_text_builds_lists_and_walks_them(dtype, panels, tmp_path, monkeypatch
     number = np.array([40, panels, b[0].size])
     count = compile_source(BUILD_AND_WALK, dtype).entry(0, 1, address.ctypes.data, number.ctypes.data, None, None)
     assert count == places.size
-    assert pairs.tobytes() == pairs_of(places, row[places]).tobytes()
-    assert np.array_equal(out, kernels.product(panels, places, row[places], b))
+    assert pairs.tobytes() == entries_of(places, row[places, None]).tobytes()
+    assert np.array_equal(out, kernels.product((1, panels), places, row[places, None], b))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -231,14 +249,15 @@ def test_inner_loop_stays_in_registers(triple, cpu, vectors, vector_bytes, dtype
     llvm.initialize_all_asmprinters()
     machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, opt=3)
     shape = TileShape(6, vectors, vector_bytes // np.dtype(dtype).itemsize)
-    for panels in range(1, walk_panels(shape) + 1):
-        module = llvm.parse_assembly(str(build(shape, dtype, panels, triple)))
+    for rows, panels in [(rows, n) for rows in (1, 2) for n in range(1, walk_panels(shape, rows) + 1)]:
+        module = llvm.parse_assembly(str(build(shape, dtype, (rows, panels), triple)))
         blocks = re.split(r"\n\.?LBB", machine.emit_assembly(module))
+        operand = r"\S*\(.*\)" if rows == 1 else ""  # with one row, it reads its operand from memory itself
         multiply_add = {
-            32: r"vfmadd\d+p[sd]\s+\S*\(.*\).*%ymm",  # it reads its operand from memory itself
-            64: r"vfmadd\d+p[sd]\s+\S*\(.*\).*%zmm",
+            32: rf"vfmadd\d+p[sd]\s+{operand}.*%ymm",
+            64: rf"vfmadd\d+p[sd]\s+{operand}.*%zmm",
             16: rf"fmla\s+v\d+\.{shape.lanes}{(dtype[5] == '3' and 's') or 'd'}",
         }[vector_bytes]
         (loop,) = [b for b in blocks if re.search(multiply_add, b)]
-        assert len(re.findall(multiply_add, loop)) == panels * vectors
+        assert len(re.findall(multiply_add, loop)) == rows * panels * vectors
         assert not re.findall(r"mov[ua]p[sd].*\(%rsp\)|(?:ldr|str|ldp|stp)\s+q\d+.*\[sp", loop)

@@ -4,12 +4,15 @@ numbers   F(x) float64(x) int64(x)  select(condition, yes, no)  least(a, b)  exp
 memory    F_at(address) uint8_at …  at(pointer, i)  stack(count) stack_int64(count)  prefetch(pointer, i)
 random    draw(key, row, place)  draw_lanes(key, row, place)
 vectors   vector(p, i)  put(p, i, v)  spread(x)  lanes_from(i)  first_lanes(count)  sum_lanes max_lanes min_lanes
-products  tile(…) (tile.py)  walk_list(wide, …) put_pair(pairs, e, place, value) pair_place(pairs, e) (sparse.py)
+products  tile(…) (tile.py)  walk_list(wide, …) walk_both(wide, …) (sparse.py)
+lists     put_pair(pairs, e, place, value) put_both(entries, e, place, left, right) pair_place(pairs, e)
 threads   barrier load store (threads.py)  clock()
+machine   flush_tiny() restore(mode)
 """
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +24,7 @@ from chainrule.kernels.host import ITEM_BYTES, TileShape
 from chainrule.kernels.translate import BOOL, FLOAT64, INT, Builtin, FunctionTranslator
 
 INT32 = ir.IntType(32)
+_BYTE = ir.IntType(8).as_pointer()
 NUMBERS = {
     "uint8": ir.IntType(8),
     "int32": INT32,
@@ -48,9 +52,11 @@ def make_builtins(dtype: str, shape: TileShape) -> dict[str, Builtin]:
         "min_lanes": _across(scalars.minimum),
     }
     made["tile"] = _call(lambda module: tile.build_tile(module, shape, dtype))
-    made |= {"walk_list": _walk_list(dtype, shape), "put_pair": _put_pair, "pair_place": _pair_place}
+    made |= {"walk_list": _walk(dtype, shape, 1), "walk_both": _walk(dtype, shape, 2)}
+    made |= {"put_pair": _put_pair, "put_both": _put_both, "pair_place": _pair_place}
     made["barrier"] = _call(threads.build_barrier)
     made |= {"load": _load, "store": _store, "clock": _clock, "prefetch": _prefetch}
+    made |= {"flush_tiny": _flush_tiny, "restore": _restore}
     return made
 
 
@@ -259,19 +265,22 @@ def _call(build: Callable[[ir.Module], ir.Function]) -> Builtin:
     return generate
 
 
-def _walk_list(dtype: str, shape: TileShape) -> Builtin:
-    """`walk_list(wide, pairs, count, b, panel_step, go_on, out)`: sparse.py's microkernel for `wide` panels."""
+def _walk(dtype: str, shape: TileShape, rows: int) -> Builtin:
+    """`walk_list(wide, pairs, count, b, panel_step, go_on, out)`: sparse.py's microkernel for `wide` panels.
+
+    `walk_both` is the same for lists that two columns share.
+    """
 
     def generate(t: FunctionTranslator, arguments: list[ir.Value]) -> None:
         builder, after = t.builder, t.function.append_basic_block("walked")
-        most = sparse.walk_panels(shape)
+        most = sparse.walk_panels(shape, rows)
         blocks = [t.function.append_basic_block(f"wide_{n}") for n in range(1, most + 1)]
         choice = builder.switch(arguments[0], blocks[-1])
         for panels, block in enumerate(blocks, 1):
             if panels < most:
                 choice.add_case(INT(panels), block)
             builder.position_at_end(block)
-            builder.call(sparse.build_sparse(builder.module, shape, dtype, panels), arguments[1:])
+            builder.call(sparse.build_sparse(builder.module, shape, dtype, panels, rows), arguments[1:])
             builder.branch(after)
         builder.position_at_end(after)
 
@@ -280,12 +289,21 @@ def _walk_list(dtype: str, shape: TileShape) -> Builtin:
 
 def _put_pair(t: FunctionTranslator, arguments: list[ir.Value]) -> None:
     """`put_pair(pairs, e, place, value)`: entry e of a list."""
-    pairs, e, place, value = arguments
+    _put_entry(t, *arguments)
+
+
+def _put_both(t: FunctionTranslator, arguments: list[ir.Value]) -> None:
+    """`put_both(entries, e, place, left, right)`: entry e of a list that two columns share."""
+    _put_entry(t, *arguments)
+
+
+def _put_entry(t: FunctionTranslator, entries: ir.Value, e: ir.Value, place: ir.Value, *values: ir.Value) -> None:
     word = ir.IntType(8 * _item_bytes(t))
-    pair = t.builder.gep(pairs, [t.builder.shl(_whole(e), INT(1))])
+    first = t.builder.gep(entries, [t.builder.mul(_whole(e), INT(1 + len(values)))])
     whole = _whole(place) if word == INT else t.builder.trunc(_whole(place), word)
-    t.builder.store(whole, t.builder.bitcast(pair, word.as_pointer()))
-    t.builder.store(t.cast(value, t.number), t.builder.gep(pair, [INT(1)]))
+    t.builder.store(whole, t.builder.bitcast(first, word.as_pointer()))
+    for n, value in enumerate(values, 1):
+        t.builder.store(t.cast(value, t.number), t.builder.gep(first, [INT(n)]))
 
 
 def _pair_place(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value:
@@ -314,7 +332,54 @@ def _clock(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value:
 
 def _prefetch(t: FunctionTranslator, arguments: list[ir.Value]) -> None:
     """`prefetch(pointer, i)`: begin to bring the cache line of pointer[i]; wrong addresses are ignored."""
-    byte = ir.IntType(8).as_pointer()
-    function = scalars.declare(t.builder.module, "llvm.prefetch.p0i8", ir.VoidType(), [byte, INT32, INT32, INT32])
-    place = t.builder.bitcast(t.builder.gep(arguments[0], [arguments[1]]), byte)
+    function = scalars.declare(t.builder.module, "llvm.prefetch.p0i8", ir.VoidType(), [_BYTE, INT32, INT32, INT32])
+    place = t.builder.bitcast(t.builder.gep(arguments[0], [arguments[1]]), _BYTE)
     t.builder.call(function, [place, INT32(0), INT32(3), INT32(1)])
+
+
+# the machine's mode
+
+# Where the bit is that makes results smaller than every normal number zero: of MXCSR on x86, of FPCR on 64-bit ARM.
+_FLUSH_BIT = {"x86_64": 15, "amd64": 15, "arm64": 24, "aarch64": 24}.get(platform.machine().lower())
+_ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
+
+
+def _flush_tiny(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value:
+    """`flush_tiny()`: from here on, in this thread, what is below the normal numbers (1.2e-38) becomes 0.
+
+    Returns the mode before, for restore(). The moments of weights whose inputs are seldom other than 0 decay until they
+    are there, and stay: 0.9 times the smallest number rounds to it again. On a Zen 3 such a number makes an update 2.5
+    times slower, and after one epoch of MNIST with Adam in batches of 32, 29 of 100 vectors of m have one.
+    """
+    if _FLUSH_BIT is None:
+        return INT(0)
+    mode = _mode(t)
+    _set_mode(t, t.builder.or_(mode, mode.type(1 << _FLUSH_BIT)))
+    return t.builder.zext(mode, INT) if mode.type != INT else mode
+
+
+def _restore(t: FunctionTranslator, arguments: list[ir.Value]) -> None:
+    """`restore(mode)`: as it was before flush_tiny(), for the thread may be the caller's own."""
+    if _FLUSH_BIT is not None:
+        _set_mode(t, t.builder.trunc(arguments[0], INT32) if _ON_X86 else arguments[0])
+
+
+def _mode(t: FunctionTranslator) -> ir.Value:
+    if not _ON_X86:
+        return t.builder.call(scalars.declare(t.builder.module, "llvm.aarch64.get.fpcr", INT, []), [])
+    place = t.stack(INT32)
+    t.builder.call(_mxcsr(t, "stmxcsr"), [t.builder.bitcast(place, _BYTE)])
+    return t.builder.load(place)
+
+
+def _set_mode(t: FunctionTranslator, mode: ir.Value) -> None:
+    if not _ON_X86:
+        t.builder.call(scalars.declare(t.builder.module, "llvm.aarch64.set.fpcr", ir.VoidType(), [INT]), [mode])
+        return
+    place = t.stack(INT32)
+    t.builder.store(mode, place)
+    t.builder.call(_mxcsr(t, "ldmxcsr"), [t.builder.bitcast(place, _BYTE)])
+
+
+def _mxcsr(t: FunctionTranslator, name: str) -> ir.Function:
+    return scalars.declare(t.builder.module, f"llvm.x86.sse.{name}", ir.VoidType(), [_BYTE])

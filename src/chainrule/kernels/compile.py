@@ -179,7 +179,8 @@ def optimized_module(text: str, dtype: str, entry: str = "epoch", path: str = "<
     shape = tile_shape(dtype)
     constants = {name: getattr(threads, name) for name in threads.CONTROL_NAMES}
     constants |= {"TILE_ROWS": shape.rows, "PANEL": shape.panel, "LANES": shape.lanes, "INFINITY": math.inf}
-    constants |= {"WALK_PANELS": walk_panels(shape), "LINE": 64 // ITEM_BYTES[dtype]}
+    constants |= {"WALK_PANELS": walk_panels(shape), "BOTH_PANELS": walk_panels(shape, 2)}
+    constants |= {"LINE": 64 // ITEM_BYTES[dtype]}
     builtins = make_builtins(dtype, shape)
     made = translate(text, NUMBERS[dtype], shape.lanes, builtins, constants, entry, path)
     try:

@@ -71,10 +71,6 @@ def _lists_of_numbers(walks: Walks, name: str) -> str:
     sparse = walks.sparse[name]
     starts, _, rows, _, _, capacity, _, blocks, block = walks.sparse_words(name)
     scalars = [walks.names("scalar", s) for s in dict.fromkeys(symbols(sparse.value))]
-    w = Writer(walks.names, walks.layouts)
-    w.loaded = {e.tensor: "number" for e in elements(sparse.value)}
-    w.depth = 4
-    value = w.value(sparse.value)
     samples = walks.names("size", walks.program.samples)
     arguments = ["thread", "threads", "start", "stop", samples, *walks.sparse_words(name), "width", *scalars]
     arguments += ["source", "order", "batch_first", "last_row"]
@@ -89,8 +85,8 @@ def _lists_of_numbers(walks: Walks, name: str) -> str:
             f"            {starts}[n * ({blocks} + 1) + block] = e",
             f"            for c in range(block * {block}, least(width, (block + 1) * {block})):",
             "                number = F(source[row + c])",
-            *w.lines,
-            f"                put_pair({rows}, n * {capacity} + e, c, {value})",
+            *("                " + line for line in _value_lines(walks, name, "number", "number_value")),
+            f"                put_pair({rows}, n * {capacity} + e, c, number_value)",
             "                e = e + int64(number != F(0))",
             f"        {starts}[n * ({blocks} + 1) + {blocks}] = e",
         ]
@@ -99,26 +95,18 @@ def _lists_of_numbers(walks: Walks, name: str) -> str:
 
 def _lists_of_lists(walks: Walks, name: str) -> str:
     """For training: along rows and down columns, from the lists of the data set (lists.py)."""
-    sparse = walks.sparse[name]
-    starts, places, rows, counts, columns, capacity, room, blocks, block, *firsts = walks.sparse_words(name)
-    scalars = [walks.names("scalar", s) for s in dict.fromkeys(symbols(sparse.value))]
-    w = Writer(walks.names, walks.layouts)
-    w.loaded = {e.tensor: "F(source[q])" for e in elements(sparse.value)}
-    value = w.value(sparse.value)
+    shared = walks.sparse[name].shared
+    starts, places, rows, counts, columns, capacity, room, blocks, block, *rest = walks.sparse_words(name)
+    scalars = [walks.names("scalar", s) for s in dict.fromkeys(symbols(walks.sparse[name].value))]
     samples = walks.names("size", walks.program.samples)
     arguments = ["thread", "threads", "start", "stop", samples, *walks.sparse_words(name), "width", *scalars]
     arguments += ["source", "order", "batch_first", "last_row"]
     head = f"def {gather_name(walks, name)}({', '.join(arguments)}):"
     down = has_columns(walks, name)
-    names = [line.strip() for line in w.lines]  # of parts of the value
-    to_row = [*names, f"put_pair({rows}, n * {capacity} + q - first, int64({places}[q]), {value})"]
-    to_column = [
-        *names,
-        f"c = int64({places}[q])",
-        f"slot = {counts}[c]",
-        f"put_pair({columns}, {f'{firsts[0]}[c]' if firsts else f'c * {room}'} + slot, n, {value})",
-        f"{counts}[c] = slot + 1",
-    ]
+    # The thread's columns, or pairs of columns that share a list: a block has an even number of columns.
+    own = f"range(first * {block}, least(width, last * {block}))"
+    if shared:
+        own = f"range(first * {block} // 2, (least(width, last * {block}) + 1) // 2)"
     lines = [
         (0, head),
         (1, f"# the non-zeros of {name}: of the thread's rows, and of its blocks of columns"),
@@ -127,7 +115,7 @@ def _lists_of_lists(walks: Walks, name: str) -> str:
         lines += [
             (1, f"first = {blocks} * thread // threads"),
             (1, f"last = {blocks} * (thread + 1) // threads"),
-            (1, f"for c in range(first * {block}, least(width, last * {block})):"),
+            (1, f"for c in {own}:"),
             (2, f"{counts}[c] = 0"),
         ]
     lines += [
@@ -136,14 +124,37 @@ def _lists_of_lists(walks: Walks, name: str) -> str:
         (2, f"e = order[least(batch_first + n + {AHEAD}, last_row)] * {blocks}"),
         (2, f"for q in range({starts}[e], {starts}[e + {blocks}], 16):"),
         (3, f"prefetch({places}, q)"),
-        (3, "prefetch(source, q)"),
+        (3, f"prefetch(source, {'2 * q' if shared else 'q'})"),
         (2, f"prefetch({starts}, order[least(batch_first + n + 2 * {AHEAD}, last_row)] * {blocks})"),
         (2, f"e = order[batch_first + n] * {blocks}"),
-        (2, f"first = {starts}[e]"),
-        (2, f"for q in range(first, {starts}[e + {blocks}]):"),
-        *((3, line) for line in to_row),
     ]
-    if down and firsts:
+    if shared:
+        (ends,) = rest
+        lines += [
+            (2, "slot = 0"),
+            (2, f"for block in range({blocks}):"),
+            (3, f"{ends}[n * ({blocks} + 1) + block] = slot"),
+            (3, f"for q in range({starts}[e + block], {starts}[e + block + 1]):"),
+            (4, f"c = 2 * int64({places}[q])"),
+        ]
+        for number, (side, column) in enumerate((("left", "c"), ("right", "c + 1"))):
+            # What is 0 is written too, and written over.
+            lines += [
+                (4, f"{side} = F(source[2 * q + {number}])"),
+                *((4, line) for line in _value_lines(walks, name, side, f"{side}_value")),
+                (4, f"put_pair({rows}, n * {capacity} + slot, {column}, {side}_value)"),
+                (4, f"slot = slot + int64({side} != F(0))"),
+            ]
+        lines += [(2, f"{ends}[n * ({blocks} + 1) + {blocks}] = slot")]
+    else:
+        lines += [
+            (2, f"first = {starts}[e]"),
+            (2, f"for q in range(first, {starts}[e + {blocks}]):"),
+            *((3, line) for line in _value_lines(walks, name, "F(source[q])", "number")),
+            (3, f"put_pair({rows}, n * {capacity} + q - first, int64({places}[q]), number)"),
+        ]
+    if down and walks.sparse[name].listed:
+        (firsts,) = rest
         lines += [
             (1, "# how many each column has, and where they begin: behind those of the threads before"),
             (1, f"first = {blocks} * thread // threads"),
@@ -153,8 +164,8 @@ def _lists_of_lists(walks: Walks, name: str) -> str:
             (2, f"begin += {starts}[e + first] - {starts}[e]"),
             (2, f"for q in range({starts}[e + first], {starts}[e + last]):"),
             (3, f"{counts}[int64({places}[q])] += 1"),
-            (1, f"for c in range(first * {block}, least(width, last * {block})):"),
-            (2, f"{firsts[0]}[c] = begin"),
+            (1, f"for c in {own}:"),
+            (2, f"{firsts}[c] = begin"),
             (2, f"begin += {counts}[c]"),
             (2, f"{counts}[c] = 0"),
         ]
@@ -164,7 +175,26 @@ def _lists_of_lists(walks: Walks, name: str) -> str:
             (1, f"for n in range({samples}):"),
             (2, f"e = order[batch_first + n] * {blocks}"),
             (2, f"for q in range({starts}[e + first], {starts}[e + last]):"),
-            *((3, line) for line in to_column),
+            (3, f"c = int64({places}[q])"),
+            (3, f"slot = {counts}[c]"),
         ]
-    text = "\n".join("    " * depth + line for depth, line in lines)
-    return text
+        if shared:
+            lines += [(3, line) for line in _value_lines(walks, name, "F(source[2 * q])", "left_value")]
+            lines += [(3, line) for line in _value_lines(walks, name, "F(source[2 * q + 1])", "right_value")]
+            lines += [(3, f"put_both({columns}, c * {room} + slot, n, left_value, right_value)")]
+        else:
+            begin = f"{rest[0]}[c]" if rest else f"c * {room}"
+            lines += [(3, line) for line in _value_lines(walks, name, "F(source[q])", "number")]
+            lines += [(3, f"put_pair({columns}, {begin} + slot, n, number)")]
+        lines += [(3, f"{counts}[c] = slot + 1")]
+    return "\n".join("    " * depth + line for depth, line in lines)
+
+
+def _value_lines(walks: Walks, name: str, number: str, result: str) -> list[str]:
+    """Lines that make an entry of the input from a number of the data set."""
+    value = walks.sparse[name].value
+    w = Writer(walks.names, walks.layouts)
+    w.loaded = {e.tensor: number for e in elements(value)}
+    w.depth = 0
+    w.line(f"{result} = {w.value(value)}")
+    return w.lines

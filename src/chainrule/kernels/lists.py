@@ -17,10 +17,12 @@ from chainrule.kernels.compile import Compiled, compile_source, pointer
 from chainrule.kernels.threads import CONTROL_WORDS, run_team
 
 BLOCK = (
-    392  # columns, at most, of a block: shorter lists end too often for the machine to foresee (112: 1.3 × the time)
+    196  # columns, at most, of a block, whose weights stay near: 50 KB in four panels. Of shorter lists more would end.
 )
 # Numbers: two cache lines of bytes, as processors fetch them. One number each made two threads 2.3 × slower.
 TRASH = 128
+# Entries of shared lists for each non-zero: with fewer walking them is faster (sparse.py: 4.0 cycles an entry, or 5.9).
+SHARED = 0.68
 NUMBERS_A_BLOCK = 8  # of a sparse table's row: each block costs a call, and 8 bytes of `starts`
 SAMPLED_ROWS = 512  # from which the density is estimated: evenly spaced, so that the same data take the same path
 
@@ -30,7 +32,8 @@ class Lists:
     """Row r's non-zeros are values[e] in column places[e] for starts[r*blocks] ≤ e < starts[(r + 1)*blocks].
 
     A row comes in blocks of `block` columns, so that a product can finish one block's weights, which stay near, before
-    it takes the next.
+    it takes the next. Where entries are `shared`, each is of two columns, 2·places[e] and the one behind it, with
+    values[2·e] and values[2·e + 1], of which one may be 0.
     """
 
     starts: Array
@@ -38,19 +41,26 @@ class Lists:
     values: Array
     blocks: int
     block: int
+    shared: bool = False
 
     @property
     def longest(self) -> int:
-        """The most non-zeros that a row has."""
-        return int(self.lengths.max(initial=0))
+        """The most values that a row has."""
+        return int(self.lengths.max(initial=0)) * (1 + self.shared)
 
     @property
     def lengths(self) -> Array:
-        """How many non-zeros each row has."""
+        """How many entries each row has."""
         return np.diff(self.starts[:: self.blocks])
 
+    @property
+    def stored(self) -> int:
+        """How many non-zeros there are."""
+        entries = int(self.starts[-1])
+        return int(np.count_nonzero(self.values[: 2 * entries])) if self.shared else entries
+
     def most(self, rows: int) -> int:
-        """The most non-zeros that so many rows have."""
+        """The most entries that so many rows have."""
         lengths = self.lengths
         if len(lengths) <= rows:
             return int(lengths.sum())
@@ -63,12 +73,23 @@ def density(array: Array) -> float:
     return float(np.count_nonzero(rows)) / max(rows.size, 1)
 
 
-def compress(array: Array, dtype: str, threads: int) -> Lists:
+def neighbours_together(array: Array) -> bool:
+    """Whether two neighbouring columns should share entries: whether they are mostly not 0 in the same rows."""
+    there = array[:: max(1, len(array) // SAMPLED_ROWS)].reshape(-1, array[0].size) != 0
+    even = there.shape[1] // 2 * 2
+    entries = np.count_nonzero(there[:, :even:2] | there[:, 1:even:2]) + np.count_nonzero(there[:, even:])
+    return bool(entries < SHARED * np.count_nonzero(there))
+
+
+def compress(array: Array, dtype: str, threads: int, shared: bool = False) -> Lists:
     """The lists of an array's rows; further axes count as one row. `array` is contiguous, uint8 or float."""
     rows, width = len(array), int(np.prod(array.shape[1:], dtype=np.int64))
-    compiled = compile_source(_TEXT.replace("SOURCE", str(array.dtype)).replace("TRASH", str(TRASH)), dtype)
+    text = (_SHARED if shared else _SINGLE) + _ROWS
+    compiled = compile_source(text.replace("SOURCE", str(array.dtype)).replace("TRASH", str(TRASH)), dtype)
     blocks = -(-width // BLOCK)
     block = -(-width // blocks)
+    block += block % 2  # two neighbouring columns are in one block
+    blocks = -(-width // block)
     starts = np.zeros(rows * blocks + 1, dtype=np.int64)
     # More room for each thread, where it writes what is 0: lines of its own, which no other thread waits for.
     made: list[Array] = [np.empty(0, np.int32), np.empty(0, array.dtype)]
@@ -77,12 +98,12 @@ def compress(array: Array, dtype: str, threads: int) -> Lists:
         if fill:
             np.cumsum(starts, out=starts)
             entries = starts[-1] + threads * TRASH
-            made = [np.empty(entries, np.int32), np.empty(entries, array.dtype)]
+            made = [np.empty(entries, np.int32), np.empty(entries * (1 + shared), array.dtype)]
         address = np.array([a.ctypes.data for a in (array, starts, *made)], dtype=np.int64)
         number = np.array([rows, width, fill, blocks, block], dtype=np.int64)
         words = [pointer(a) for a in (address, number, scalar, control)]
         run_team(partial(_fill, compiled, threads, words), threads, _nothing, _nothing)
-    return Lists(starts, made[0], made[1], blocks, block)
+    return Lists(starts, made[0], made[1], blocks, block, shared)
 
 
 def lists_of(rows: SparseRows) -> Lists:
@@ -117,7 +138,7 @@ def _nothing() -> None:
     """What looks on meanwhile."""
 
 
-_TEXT = '''"""Rows of numbers as lists of their non-zeros."""
+_SINGLE = '''"""Rows of numbers as lists of their non-zeros."""
 
 def count(begin, end, source):
     found = 0
@@ -135,7 +156,44 @@ def fill(begin, width, first, trash, source, places, values):
         places[place] = c
         values[place] = value
         e = e + int64(found)
+'''
 
+_SHARED = '''"""Rows of numbers as lists of two columns each, of which at least one is not 0."""
+
+def count(begin, end, source):
+    pairs = (end - begin) // 2
+    found = 0
+    for p in range(pairs):
+        left = int64(F(source[begin + 2 * p]) != F(0))
+        right = int64(F(source[begin + 2 * p + 1]) != F(0))
+        found += left + right - left * right
+    if begin + 2 * pairs < end:
+        found += int64(F(source[end - 1]) != F(0))
+    return found
+
+def fill(begin, width, first, trash, source, places, values):
+    # No branch: what is 0 is written too, to a place that nobody reads.
+    e = first + 0
+    for p in range(width // 2):
+        left = source[begin + 2 * p]
+        right = source[begin + 2 * p + 1]
+        there = int64(F(left) != F(0))
+        also = int64(F(right) != F(0))
+        found = there + also - there * also
+        place = select(found > 0, e, trash)
+        places[place] = p
+        values[2 * place] = left
+        values[2 * place + 1] = right
+        e = e + found
+    if width // 2 * 2 < width:
+        last = source[begin + width - 1]
+        place = select(F(last) != F(0), e, trash)
+        places[place] = width // 2
+        values[2 * place] = last
+        values[2 * place + 1] = last - last
+'''
+
+_ROWS = """
 def epoch(thread, threads, address, number, scalar, control):
     source = SOURCE_at(address[0])
     starts = int64_at(address[1])
@@ -153,4 +211,4 @@ def epoch(thread, threads, address, number, scalar, control):
         else:
             fill(row * width, width, starts[row * blocks], trash, source, places, values)
     return 0
-'''
+"""

@@ -19,7 +19,7 @@ from chainrule.formula.expr import Element, Expr, Size, Symbol, tensors, transfo
 from chainrule.kernels.compile import Compiled, compile_source, pointer
 from chainrule.kernels.host import host, tile_shape
 from chainrule.kernels.layout import LINE_BYTES, Layout, Room
-from chainrule.kernels.lists import Lists, compress, density, lists_of
+from chainrule.kernels.lists import Lists, compress, density, lists_of, neighbours_together
 from chainrule.kernels.products import LEFT_ENTRIES, PACKED
 from chainrule.kernels.schedule import copy_name
 from chainrule.kernels.source import (
@@ -120,8 +120,10 @@ class NativeRunner:
         found = {}
         for name, walked in self.module.sparse.items():
             source = self.sources[walked.source]
-            listed = isinstance(source, SparseRows)
-            found[name] = lists_of(source) if listed else compress(source, self.dtype.name, self._cores)
+            if isinstance(source, SparseRows):
+                found[name] = lists_of(source)
+            else:
+                found[name] = compress(source, self.dtype.name, self._cores, walked.shared)
         return found
 
     @property
@@ -261,12 +263,16 @@ class NativeRunner:
             return self.room.stride({**self.sizes, self.program.samples: self.batch_size}[rest])
         name, _, what = rest.rpartition(" ")
         lists = self.lists[name]
-        numbers = {"capacity": lists.longest, "room": self._column_room(), "blocks": lists.blocks, "block": lists.block}
-        return numbers[what]
+        room = self._column_room(name)
+        return {"capacity": lists.longest, "room": room, "blocks": lists.blocks, "block": lists.block}[what]
 
-    def _column_room(self) -> int:
-        """Pairs of a column's list: all rows of a batch, and an odd number of cache lines, as in layout.py."""
-        line = LINE_BYTES // (2 * self.dtype.itemsize)
+    def _column_room(self, name: str) -> int:
+        """Entries of a column's list: all rows of a batch, and an odd number of cache lines, as in layout.py.
+
+        For entries of three words it is an odd number of times three lines, which is as good.
+        """
+        words = 1 if self.module.sparse[name].shared else 2
+        line = LINE_BYTES // (words * self.dtype.itemsize)
         return (-(-self.batch_size // line) // 2 * 2 + 1) * line
 
     def _allocate(self, batch_size: int, threads: int) -> None:
@@ -316,11 +322,14 @@ class NativeRunner:
             self.memory[f"{self.module.sparse[name].source} source"] = lists.values
             self.memory[f"{name} rows"] = aligned(2 * batch_size * lists.longest, self.dtype)
             self.memory[f"{name} counts"] = aligned(width, np.dtype(np.int64))
-            pairs = width * self._column_room()
+            words = 2 * width * self._column_room(name)
+            if self.module.sparse[name].shared:
+                words = 3 * -(-width // 2) * self._column_room(name)
+                self.memory[f"{name} ends"] = aligned(batch_size * (lists.blocks + 1), np.dtype(np.int64))
             if self.module.sparse[name].listed:
-                pairs = lists.most(batch_size)
+                words = 2 * lists.most(batch_size)
                 self.memory[f"{name} firsts"] = aligned(width, np.dtype(np.int64))
-            self.memory[f"{name} columns"] = aligned(2 * pairs, self.dtype)
+            self.memory[f"{name} columns"] = aligned(words, self.dtype)
 
     def _scalars(self, table: Mapping[str, Array], rows: int, batch_size: int, count: int, epochs: int) -> Array:
         """The values of the program's scalars at every step of the epochs, in float64: (steps, scalars)."""
@@ -370,14 +379,15 @@ def module_for(
     dtypes = {n: str(a.dtype) for n, a in sources.items()}
     walked = frozenset(n for n, a in sources.items() if _walked(a, sparse))
     listed = frozenset(n for n, a in sources.items() if isinstance(a, SparseRows))
-    key = (id(program), tuple(dtypes.items()), walked, listed, profile)
+    shared = frozenset(n for n in walked - listed if neighbours_together(sources[n]))
+    key = (id(program), tuple(dtypes.items()), walked, listed, shared, profile)
     # To write a module takes some 20 ms: as much as a whole training on a few hundred rows. The program is kept with
     # its module, so that no other gets its id.
     with _writing:
         if key not in _written:
             while len(_written) >= KEPT_MODULES:
                 del _written[next(iter(_written))]
-            _written[key] = (program, write_module(program, dtypes, walked | listed, profile, listed))
+            _written[key] = (program, write_module(program, dtypes, walked | listed, profile, listed, shared))
         return _written[key][1]
 
 

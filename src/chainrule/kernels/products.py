@@ -5,7 +5,9 @@ Both end in the group's epilogue while the sums are in the first-level cache: bi
 A sparse input lies in lists. `starts`, `places` and the source hold the data set's non-zeros row by row (lists.py); for
 the batch, `gather` (source.py) makes lists of pairs (place, value as the formulas want it): `rows`, with `capacity`
 pairs a row, and the same non-zeros column by column, `counts[c]` of them in `columns`, with `room` pairs a column. Of a
-sparse table, whose columns are many, they begin at `firsts[c]`.
+sparse table, whose columns are many, they begin at `firsts[c]`. Where neighbouring columns are mostly not 0 together
+(SparseInput.shared), two share a list of entries (place, value, value), `counts[c // 2]` of them, and `ends` says where
+the blocks of each row begin and end.
 """
 
 from __future__ import annotations
@@ -213,21 +215,27 @@ class Products(Lookups):
             w.line(f"length = {w.product_of_sizes(product.indices)}")
             w.line(f"panels = ({w.size(last)} + PANEL - 1) // PANEL")
             w.line("step = length * PANEL")
-            w.line("chunks = (panels + WALK_PANELS - 1) // WALK_PANELS")
+            shared = along_samples and self.sparse[product.left.tensor].shared
+            at_once = "BOTH_PANELS" if shared else "WALK_PANELS"
+            w.line(f"chunks = (panels + {at_once} - 1) // {at_once}")
             if along_samples:
                 self._sparse_columns(w, group, product, right, last, axis)
             else:
                 self._sparse_rows(w, group, product, right, last, axis)
 
     def _chunk(self, w: Writer, right: str, last: str) -> None:
-        w.line("panel = chunk * WALK_PANELS")
-        w.line("wide = least(WALK_PANELS, panels - panel)")
+        # As even as can be: nine panels are walked as three times 3, not as 4, 4 and 1.
+        w.line("panel = panels * chunk // chunks")
+        w.line("wide = panels * (chunk + 1) // chunks - panel")
         w.line(f"b = at({self.names('tensor', right)}, panel * step)")
 
     def _sparse_rows(self, w: Writer, group: Group, product: Contract, right: str, last: str, axis: str | None) -> None:
         """The sums of some rows wait while the weights pass block by block."""
-        starts, _, rows, _, _, capacity, _, blocks, *_ = self.sparse_words(product.left.tensor)
-        in_batch = self.in_batch and not self.sparse[product.left.tensor].listed
+        starts, _, rows, _, _, capacity, _, blocks, _, *rest = self.sparse_words(product.left.tensor)
+        sparse = self.sparse[product.left.tensor]
+        # Of a prediction, and of shared lists, the batch's own rows say where their blocks begin; else the data set's.
+        in_batch = sparse.shared or (self.in_batch and not sparse.listed)
+        starts = rest[0] if sparse.shared else starts
         n = self.names("index", self.program.samples)
         w.loops[self.program.samples] = n
         w.line(f"acc = stack({ROWS_AT_ONCE} * WALK_PANELS * PANEL)")
@@ -236,7 +244,6 @@ class Products(Lookups):
             with w.block(f"for first in range(start, stop, {ROWS_AT_ONCE}):"):
                 w.line(f"last = least(stop, first + {ROWS_AT_ONCE})")
                 with w.block(f"for block in range({blocks}):"), w.block(f"for {n} in range(first, last):"):
-                    # Of a prediction, the batch's own rows have lists; of a training, the data set's.
                     w.line(f"e = {n} * ({blocks} + 1)" if in_batch else f"e = order[batch_first + {n}] * {blocks}")
                     w.line(f"q = {starts}[e + block]")
                     w.line(f"pairs = at({rows}, 2 * ({n} * {capacity} + q - {starts}[e]))")
@@ -249,23 +256,31 @@ class Products(Lookups):
         self, w: Writer, group: Group, product: Contract, right: str, last: str, axis: str | None
     ) -> None:
         _, _, _, counts, columns, _, room, _, _, *firsts = self.sparse_words(product.left.tensor)
-        begin = f"{firsts[0]}[row]" if firsts else f"row * {room}"
+        shared = self.sparse[product.left.tensor].shared
         rows = tuple(str(s) for s in product.left.slots if s not in product.indices)
-        w.line("acc = stack(WALK_PANELS * PANEL)")
+        w.line("acc = stack(2 * BOTH_PANELS * PANEL)" if shared else "acc = stack(WALK_PANELS * PANEL)")
         w.line(f"rows = {w.product_of_sizes(rows)}")
-        quiet = nothing_without_gradient(group)
-        w.line("blocks = (rows + 15) // 16")
+        w.line("lists = (rows + 1) // 2" if shared else "lists = rows")
+        w.line("blocks = (lists + 15) // 16")
         w.line("units = chunks * blocks")
+        quiet = nothing_without_gradient(group)
         with w.block("for unit in range(units * thread // threads, units * (thread + 1) // threads):"):
             w.line("chunk = unit // blocks")
             self._chunk(w, right, last)
             w.line("first = unit % blocks * 16")
-            with w.block("for row in range(first, least(rows, first + 16)):"):
-                w.line(f"count = {counts}[row]")
+            with w.block("for place in range(first, least(lists, first + 16)):"):
+                w.line(f"count = {counts}[place]")
                 with w.block("if count > 0:" if quiet else "if True:"):
-                    w.line(f"walk_list(wide, at({columns}, 2 * {begin}), count, b, step, 0, acc)")
-                    self.decode(w, "row", rows, rows)
-                    self._wide_columns(w, group, last, axis, "0")
+                    if shared:
+                        w.line(f"walk_both(wide, at({columns}, 3 * place * {room}), count, b, step, 0, acc)")
+                        with w.block("for r in range(least(2, rows - 2 * place)):"):
+                            self.decode(w, "2 * place + r", rows, rows)
+                            self._wide_columns(w, group, last, axis, "r * wide * PANEL")
+                    else:
+                        begin = f"{firsts[0]}[place]" if firsts else f"place * {room}"
+                        w.line(f"walk_list(wide, at({columns}, 2 * {begin}), count, b, step, 0, acc)")
+                        self.decode(w, "place", rows, rows)
+                        self._wide_columns(w, group, last, axis, "0")
 
     def reduce(self, group: Group) -> None:
         """A group whose head is a sum, maximum or minimum."""

@@ -217,7 +217,7 @@ def _floor(work: Work, peak: float, dtype: str, threads: int) -> float:
 
 def _sizes(runner: NativeRunner, samples: float) -> Sizes:
     density: Mapping[str, float] = {
-        name: float(lists.lengths.sum()) / max(runner.sources[runner.module.sparse[name].source].size, 1)
+        name: lists.stored / max(runner.sources[runner.module.sparse[name].source].size, 1)
         for name, lists in runner.lists.items()
     }
     sources = {name: array.dtype.itemsize for name, array in runner.sources.items()}

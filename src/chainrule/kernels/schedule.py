@@ -331,16 +331,20 @@ class SparseInput:
     """An input that is walked by its non-zeros: `value` gives an entry of the tensor from one of the source.
 
     `listed` says that the source itself is a list of non-zeros, as sparse tables are: these are wide, and the lists of
-    a batch's columns lie one behind the other, without room for all rows of the batch in each.
+    a batch's columns lie one behind the other, without room for all rows of the batch in each. `shared` says that two
+    neighbouring columns share a list, as pays where they are mostly not 0 together.
     """
 
     tensor: str
     source: str
     value: Expr
     listed: bool = False
+    shared: bool = False
 
 
-def sparse_inputs(program: Program, allowed: set[str], listed: frozenset[str] = frozenset()) -> dict[str, SparseInput]:
+def sparse_inputs(
+    program: Program, allowed: set[str], listed: frozenset[str] = frozenset(), shared: frozenset[str] = frozenset()
+) -> dict[str, SparseInput]:
     """Which tensors may be walked by their non-zeros: inputs, and what is 0 where an input is (pixels / 255).
 
     They are read only as the left side of products, along a row of samples or down a column of the batch. Those that
@@ -363,7 +367,7 @@ def sparse_inputs(program: Program, allowed: set[str], listed: frozenset[str] = 
             or (along and listed_sum(i, name, program.samples) is not None)
             for i in readers
         ):
-            found[name] = SparseInput(name, source, value, along)
+            found[name] = SparseInput(name, source, value, along, source in shared)
     return found
 
 

@@ -64,16 +64,18 @@ def write_module(
     sparse: frozenset[str] = frozenset(),
     profile: bool = False,
     listed: frozenset[str] = frozenset(),
+    shared: frozenset[str] = frozenset(),
 ) -> Module:
     """The module of a program.
 
     `input_dtypes` are the dtypes in which inputs, targets and labels lie in memory; `sparse` names the inputs that come
     as lists of non-zeros, where the program can walk them: Module.sparse says which it does. `listed` are those among
     them that lie in memory so, as sparse tables: where a program cannot walk them, the batch's rows are made dense.
+    Of those that are `shared`, two neighbouring columns share a list.
     """
     program = signs_of_results(program)
     groups = schedule(program)
-    walked = sparse_inputs(program, set(sparse), listed)
+    walked = sparse_inputs(program, set(sparse), listed, shared)
     layouts = choose_layouts(program)
     while (bad := _not_walkable(groups, layouts, walked)) is not None:
         del walked[bad]
@@ -254,8 +256,8 @@ class _ModuleWriter:
             kinds = {"starts": "int64", "places": "int32", "rows": "F", "counts": "int64", "columns": "F"}
             for word, (part, kind) in zip(words, kinds.items(), strict=False):
                 add(1, f"{word} = {self._address(f'{name} {part}', kind)}")
-            if self.sparse[name].listed:
-                add(1, f"{words[-1]} = {self._address(f'{name} firsts', 'int64')}")
+            for part in ("firsts",) * self.sparse[name].listed + ("ends",) * self.sparse[name].shared:
+                add(1, f"{words[-1]} = {self._address(f'{name} {part}', 'int64')}")
         for name in self._listed():
             for part, kind in (("starts", "int64"), ("places", "int32")):
                 add(1, f"{names('tensor', f'{name} {part}')} = {self._address(f'{name} {part}', kind)}")
@@ -269,6 +271,7 @@ class _ModuleWriter:
         draws = [f"{name} {number}" for name, numbers in program.draws.items() for number in range(numbers)]
         if draws:
             add(1, f"keys = {self._address(KEYS, 'int64')}")
+        add(1, "mode = flush_tiny()")
         add(1, f"for s in range(number[{FIRST_STEP}], number[{LAST_STEP}]):")
         # Several epochs may follow each other in one call, each with its own order of the rows.
         add(2, f"round = s // number[{EPOCH_STEPS}]")
@@ -293,7 +296,9 @@ class _ModuleWriter:
         # that left too early would be missing at the others' barrier.
         add(2, "decided = load(control, DECIDED)")
         add(2, "if decided > 0 and decided <= s + 1:")
+        add(3, "restore(mode)")
         add(3, "return s + 1")
+        add(1, "restore(mode)")
         add(1, f"return number[{LAST_STEP}]")
 
     def _clock(self, part: str) -> None:
@@ -384,6 +389,7 @@ class _ModuleWriter:
             self._add(2, "barrier(control, threads)")
             self._clock("waiting")
         self._add(2, f"if watch(thread, s, round, {n}, control, sums{watched}) != 0:")
+        self._add(3, "restore(mode)")
         self._add(3, "return s")
 
     def _watch_function(self) -> str:

@@ -106,6 +106,7 @@ class Walks:
             "block",
         )
         parts = (*parts, "firsts") if self.sparse[name].listed else parts
+        parts = (*parts, "ends") if self.sparse[name].shared else parts
         return [self.names("tensor", f"{name} {part}") for part in parts]
 
     @cached_property
