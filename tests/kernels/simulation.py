@@ -11,6 +11,7 @@ The runner around the text is the real one: its buffers, layouts and numbers.
 from __future__ import annotations
 
 import math
+import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -92,6 +93,32 @@ class Memory:
         return slice(start, start + count)
 
 
+@dataclass
+class Queues:
+    """Units of work that any thread may take: who does is left to chance, so that units which meet are found.
+
+    The threads run one after the other, so all but the last leave some units to those that come behind.
+    """
+
+    team: Team
+    rng: random.Random = field(default_factory=lambda: random.Random(0))
+    left: dict[int, list[int]] = field(default_factory=dict)
+    came: dict[int, tuple[int, int]] = field(default_factory=dict)  # the phase, and how many threads came in it
+
+    def offer(self, control: object, queue: int, thread: int, threads: int, units: int) -> None:
+        phase, came = self.came.get(queue, (-1, 0))
+        if phase != self.team.phase:
+            assert not self.left.get(queue)
+            came, self.left[queue] = 0, self.rng.sample(range(units), units)
+        self.came[queue] = (self.team.phase, came + 1)
+
+    def take(self, control: object, queue: int, thread: int, threads: int) -> int:
+        last = self.came[queue][1] == threads
+        if not self.left[queue] or (not last and self.rng.random() < 1 / 8):
+            return -1
+        return self.left[queue].pop()
+
+
 class Pointer:
     """A place in a memory."""
 
@@ -114,7 +141,7 @@ class Pointer:
 
 def names_of(dtype: str, team: Team) -> dict[str, object]:
     """What the text's names mean."""
-    shape, number = tile_shape(dtype), np.dtype(dtype).type
+    shape, number, queues = tile_shape(dtype), np.dtype(dtype).type, Queues(team)
     lanes, panel = shape.lanes, shape.panel
 
     def at(pointer: Pointer, index: int) -> Pointer:
@@ -166,7 +193,8 @@ def names_of(dtype: str, team: Team) -> dict[str, object]:
         "draw": draw, "draw_lanes": lambda key, row, place: draw(key, row, place, lanes),
         "sum_lanes": lambda v: v.sum(dtype=dtype), "max_lanes": np.max, "min_lanes": np.min,
         "tile": tile, "walk_list": walk, "walk_both": lambda *given: walk(*given, rows=2),
-        "put_pair": put, "put_both": put, "flush_tiny": lambda: 0, "restore": lambda mode: None,
+        "put_pair": put, "put_both": put, "offer": queues.offer, "take": queues.take,
+        "flush_tiny": lambda: 0, "restore": lambda mode: None,
         "pair_place": lambda pairs, e: int(pairs[2 * e]), "prefetch": lambda pointer, index: None,
         "clock": lambda: 0, "load": lambda control, place: int(control[place]),
         "store": lambda control, place, value: control.__setitem__(place, value),

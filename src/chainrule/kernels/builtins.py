@@ -6,7 +6,7 @@ random    draw(key, row, place)  draw_lanes(key, row, place)
 vectors   vector(p, i)  put(p, i, v)  spread(x)  lanes_from(i)  first_lanes(count)  sum_lanes max_lanes min_lanes
 products  tile(…) (tile.py)  walk_list(wide, …) walk_both(wide, …) (sparse.py)
 lists     put_pair(pairs, e, place, value) put_both(entries, e, place, left, right) pair_place(pairs, e)
-threads   barrier load store (threads.py)  clock()
+threads   barrier load store offer take (threads.py)  clock()
 machine   flush_tiny() restore(mode)
 """
 
@@ -54,7 +54,8 @@ def make_builtins(dtype: str, shape: TileShape) -> dict[str, Builtin]:
     made["tile"] = _call(lambda module: tile.build_tile(module, shape, dtype))
     made |= {"walk_list": _walk(dtype, shape, 1), "walk_both": _walk(dtype, shape, 2)}
     made |= {"put_pair": _put_pair, "put_both": _put_both, "pair_place": _pair_place}
-    made["barrier"] = _call(threads.build_barrier)
+    made |= {"barrier": _call(threads.build_barrier), "offer": _call(threads.build_offer)}
+    made["take"] = _call(threads.build_take)
     made |= {"load": _load, "store": _store, "clock": _clock, "prefetch": _prefetch}
     made |= {"flush_tiny": _flush_tiny, "restore": _restore}
     return made
@@ -259,8 +260,9 @@ def _across(combine: Any) -> Builtin:
 
 
 def _call(build: Callable[[ir.Module], ir.Function]) -> Builtin:
-    def generate(t: FunctionTranslator, arguments: list[ir.Value]) -> None:
-        t.builder.call(build(t.builder.module), arguments)
+    def generate(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value | None:
+        made = t.builder.call(build(t.builder.module), arguments)
+        return None if isinstance(made.type, ir.VoidType) else made
 
     return generate
 

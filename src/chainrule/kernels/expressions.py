@@ -53,7 +53,7 @@ _WORDS = """
     rows s same samples scalar select sigmoid sign sin slot softplus source spread sqrt stack stack_int64 start step
     stop store sum_lanes sums t tail tanh thread threads tile tiles total uint8_at unit units value vector walk_list
     watch wide width down turn pair_place begin copy_numbers copy_listed flush_tiny mode restore walk_both put_both
-    lists right
+    lists right offer packed take block_rows
 """
 TAKEN = frozenset(_WORDS.split())
 

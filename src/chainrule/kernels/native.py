@@ -36,7 +36,7 @@ from chainrule.kernels.source import (
     Module,
     write_module,
 )
-from chainrule.kernels.threads import CONTROL_WORDS, FAILED, PROGRESS, STOP, run_alone, run_team
+from chainrule.kernels.threads import FAILED, PROGRESS, STOP, run_alone, run_team
 from chainrule.program.instructions import Contract, Program
 from chainrule.program.interpret import keys_of_draws
 
@@ -197,7 +197,7 @@ class NativeRunner:
         numbers[[ROWS, BATCH, FIRST_STEP, LAST_STEP, EPOCH_STEPS]] = rows, batch_size, 0, last, count
         numbers[FIRST_NUMBER:] = [self._number(key) for key in self.module.numbers]
         scalars = self._scalars(table, rows, batch_size, count, epochs)
-        control = aligned(CONTROL_WORDS, np.dtype(np.int64))
+        control = aligned(self.module.control(threads), np.dtype(np.int64))
         words = [pointer(a) for a in (address, numbers, scalars, control)]
 
         def call(thread: int) -> None:

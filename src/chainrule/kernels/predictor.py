@@ -34,7 +34,7 @@ from chainrule.kernels.source import (
     Module,
     write_module,
 )
-from chainrule.kernels.threads import CONTROL_WORDS, run_team
+from chainrule.kernels.threads import run_team
 from chainrule.program.instructions import Program
 
 CHUNK = 384  # rows of a step: 64 tiles of 6 rows
@@ -76,6 +76,7 @@ class _Step:
     memory: dict[str, Array] = field(default_factory=dict)
     address: Array = field(default_factory=lambda: np.zeros(0, np.int64))
     numbers: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    control: Array = field(default_factory=lambda: np.zeros(0, np.int64))
     words: tuple[object, ...] = ()
     places: dict[str, int] = field(default_factory=dict)
 
@@ -107,7 +108,6 @@ class Predictor:
         self.weights: dict[str, Array] = {}
         self.steps: dict[object, _Step] = {}
         self.singles: dict[np.dtype[Any], _Single] = {}
-        self.control = aligned(CONTROL_WORDS, np.dtype(np.int64))
         self.order = np.arange(CHUNK, dtype=np.int64)
         self.table = self.scalars
 
@@ -213,7 +213,7 @@ class Predictor:
         step.address = np.array([0 if n in brought else step.memory[n].ctypes.data for n in names], dtype=np.int64)
         step.places = {brought[n]: place for place, n in enumerate(names) if n in brought}
         step.numbers = self._numbers(step)
-        step.words = tuple(pointer(a) for a in (step.address, step.numbers, self.table, self.control))
+        step.words = tuple(pointer(a) for a in (step.address, step.numbers, self.table, step.control))
 
     def _load(self, step: _Step) -> None:
         layouts = step.module.layouts
@@ -256,6 +256,7 @@ class Predictor:
             for part in ("counts", "columns", "firsts"):
                 step.memory[f"{name} {part}"] = nothing
         step.memory[SUMS] = np.zeros(1)
+        step.control = aligned(step.module.control(step.threads), np.dtype(np.int64))
         self._point(step)
 
     def _lists(self, step: _Step, name: str) -> tuple[int, int, int]:

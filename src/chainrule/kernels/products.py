@@ -120,28 +120,32 @@ class Products(Lookups):
                         self._tile_rows(w, group, product, right, rows, outer, last, axis, row_step, sum_step)
                 return
             w.line(f"rows = {w.product_of_sizes(rows)}")
-            # Each thread takes some panels, or some tiles of rows: whichever there are more of.
+            # A unit of work is some rows against one panel; each thread has four blocks of rows at least.
             w.line("tiles = (rows + TILE_ROWS - 1) // TILE_ROWS")
-            w.line("t = select(panels >= tiles, thread, 0)")
-            w.line("n = select(panels >= tiles, threads, 1)")
-            w.line("row_start = least(rows, tiles * (thread - t) // (threads + 1 - n) * TILE_ROWS)")
-            w.line("row_stop = least(rows, tiles * (thread - t + 1) // (threads + 1 - n) * TILE_ROWS)")
+            w.line("block = least(block, (tiles // (4 * threads) + 1) * TILE_ROWS)")
             # Down the columns of the left side each number is on another page: these rows are copied side by side.
             down = row_step == "1"
             if down:
                 w.line(f"packs = panels > 1 and length * TILE_ROWS <= {LEFT_ENTRIES}")
-                w.line(f"block = select(packs, {LEFT_ENTRIES} // (length * TILE_ROWS) * TILE_ROWS, block)")
+                w.line(
+                    f"block = select(packs, least(block, {LEFT_ENTRIES} // (length * TILE_ROWS) * TILE_ROWS), block)"
+                )
                 w.line(f"pack = at({self.names('tensor', PACKED)}, thread * {LEFT_ENTRIES})")
-            with w.block("for first in range(row_start, row_stop, block):"):
-                w.line("last = least(row_stop, first + block)")
+                w.line("packed = -1")
+            w.line("units = (rows + block - 1) // block * panels")
+            with self.units(w):
+                w.line("panel = unit % panels")
+                w.line("first = unit // panels * block")
+                w.line("last = least(rows, first + block)")
                 if down:
-                    self._pack_rows(w, self.names("tensor", product.left.tensor), sum_step)
-                with w.block("for panel in range(panels * t // n, panels * (t + 1) // n):"):
-                    self._tile_rows(w, group, product, right, rows, outer, last, axis, row_step, sum_step, down)
+                    with w.block("if packs and packed != first:"):
+                        w.line("packed = first")
+                        self._pack_rows(w, self.names("tensor", product.left.tensor), sum_step)
+                self._tile_rows(w, group, product, right, rows, outer, last, axis, row_step, sum_step, down)
 
     def _pack_rows(self, w: Writer, left: str, sum_step: str) -> None:
         """Copy the rows from `first` to `last` tile by tile: TILE_ROWS numbers for each term of the sums."""
-        with w.block("if packs:"), w.block("for row in range(first, last, TILE_ROWS):"):
+        with w.block("for row in range(first, last, TILE_ROWS):"):
             w.line("count = least(TILE_ROWS, last - row)")
             with w.block("for s in range(length):"):
                 w.line("place = (row - first) * length + s * TILE_ROWS")
@@ -264,7 +268,7 @@ class Products(Lookups):
         w.line("blocks = (lists + 15) // 16")
         w.line("units = chunks * blocks")
         quiet = nothing_without_gradient(group)
-        with w.block("for unit in range(units * thread // threads, units * (thread + 1) // threads):"):
+        with self.units(w):
             w.line("chunk = unit // blocks")
             self._chunk(w, right, last)
             w.line("first = unit % blocks * 16")

@@ -25,6 +25,7 @@ from chainrule.kernels.schedule import (
     schedule,
     sparse_inputs,
 )
+from chainrule.kernels.threads import CONTROL_WORDS, QUEUE_WORDS
 from chainrule.kernels.walks import Function, numbers_name
 from chainrule.program.instructions import Contract, Program, reads
 from chainrule.program.passes import signs_of_results
@@ -42,7 +43,7 @@ class Module:
     `addresses` names the memory behind each word of `address`; `numbers` what follows FIRST_NUMBER in `number`;
     `buffers` maps each computed tensor to its buffer; `words` is memory for whole numbers, so many for each combination
     of these indices, and their dtype; `parts` names what the clocks of a profile measure; `listed` the inputs that lie
-    in memory as lists.
+    in memory as lists; `queues` counts the loops whose units are taken by whoever is free.
     """
 
     text: str
@@ -56,6 +57,11 @@ class Module:
     functions: tuple[Function, ...]
     parts: tuple[str, ...]
     listed: frozenset[str]
+    queues: int
+
+    def control(self, threads: int) -> int:
+        """How many control words a call with so many threads needs."""
+        return CONTROL_WORDS + self.queues * threads * QUEUE_WORDS
 
 
 def write_module(
@@ -157,6 +163,7 @@ class _ModuleWriter:
             tuple(functions),
             tuple(self.parts),
             self.listed,
+            self.walks.queues,
         )
 
     def _formulas(self) -> str:

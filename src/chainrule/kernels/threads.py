@@ -25,6 +25,8 @@ DECIDED = 40  # one thread's answer to STOP: after how many steps all stop
 SLEEPERS = 48  # how many threads sleep at the barrier
 CROWDED = 56  # more than 0: others want the cores, so who waits long sleeps
 CONTROL_WORDS = 64
+# Behind these lie the queues, QUEUE_WORDS for each thread and queue: see build_take.
+QUEUE_WORDS = 8
 
 CONTROL_NAMES = ("ARRIVED", "GENERATION", "STOP", "PROGRESS", "FAILED", "DECIDED", "SLEEPERS", "CROWDED")
 
@@ -123,6 +125,107 @@ def build_barrier(module: ir.Module) -> ir.Function:
     builder.position_at_end(done)
     builder.ret_void()
     return function
+
+
+def build_offer(module: ir.Module) -> ir.Function:
+    """`offer(control, queue, thread, threads, units)`: this thread's share of so many units, before it takes any."""
+    name = "chainrule_offer"
+    if name in module.globals:
+        return module.globals[name]
+    function = _queue_function(module, name, ir.VoidType(), 5)
+    control, queue, thread, threads, units = function.args
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    first, end = (builder.sdiv(builder.mul(units, t), threads) for t in (thread, builder.add(thread, WORD(1))))
+    word = builder.or_(builder.shl(end, WORD(32)), first)
+    builder.store_atomic(word, _queue(builder, control, queue, thread, threads), "monotonic", align=8)
+    builder.ret_void()
+    return function
+
+
+def build_take(module: ir.Module) -> ir.Function:
+    """`take(control, queue, thread, threads)`: a unit of work that nobody has taken, or -1 where none is left.
+
+    A thread takes its own units from the first on, so that in each step it meets the weights that are in its own cache;
+    when it has none left, the others' from the last on. A share is one word, the unit that is next and the end, 32 bits
+    each: the owner adds 1 to it, who helps takes 2**32 from it, and of two that do so at once the second sees what the
+    first did. Which thread computes a unit changes no bit of the result.
+
+    The barrier before and after such a loop makes everything else seen, so these words need no order of their own.
+    """
+    name = "chainrule_take"
+    if name in module.globals:
+        return module.globals[name]
+    function = _queue_function(module, name, WORD, 4)
+    control, queue, thread, threads = function.args
+    names = ("entry", "alone", "together", "mine", "others", "look", "help", "none")
+    entry, alone, together, mine, others, look, help_, none = (function.append_basic_block(n) for n in names)
+    builder = ir.IRBuilder(entry)
+    own = _queue(builder, control, queue, thread, threads)
+    builder.cbranch(builder.icmp_signed("<=", threads, WORD(1)), alone, together)
+
+    builder.position_at_end(alone)
+    word_alone = builder.load(own, align=8)
+    builder.store(builder.add(word_alone, WORD(1)), own, align=8)
+    builder.branch(mine)
+
+    builder.position_at_end(together)
+    word_together = builder.atomic_rmw("add", own, WORD(1), "monotonic")
+    builder.branch(mine)
+
+    builder.position_at_end(mine)
+    word = builder.phi(WORD)
+    word.add_incoming(word_alone, alone)
+    word.add_incoming(word_together, together)
+    next_, end = _share(builder, word)
+    with builder.if_then(builder.icmp_signed("<", next_, end)):
+        builder.ret(next_)
+    before_others = builder.block
+    builder.branch(others)
+
+    builder.position_at_end(others)
+    turn = builder.phi(WORD)
+    turn.add_incoming(WORD(1), before_others)
+    builder.cbranch(builder.icmp_signed("<", turn, threads), look, none)
+
+    builder.position_at_end(look)
+    other = builder.srem(builder.add(thread, turn), threads)
+    place = _queue(builder, control, queue, other, threads)
+    word = builder.load_atomic(place, "monotonic", align=8)
+    next_, end = _share(builder, word)
+    another = builder.add(turn, WORD(1))
+    turn.add_incoming(another, look)
+    builder.cbranch(builder.icmp_signed("<", next_, end), help_, others)
+
+    builder.position_at_end(help_)
+    less = builder.sub(word, WORD(2**32))
+    taken = builder.extract_value(builder.cmpxchg(place, word, less, "monotonic", "monotonic"), 1)
+    with builder.if_then(taken):
+        builder.ret(builder.sub(end, WORD(1)))
+    turn.add_incoming(turn, builder.block)  # somebody was quicker: look again
+    builder.branch(others)
+
+    builder.position_at_end(none)
+    builder.ret(WORD(-1))
+    return function
+
+
+def _queue_function(module: ir.Module, name: str, result: ir.Type, arguments: int) -> ir.Function:
+    function = ir.Function(module, ir.FunctionType(result, [WORD.as_pointer(), *[WORD] * (arguments - 1)]), name)
+    function.linkage = "linkonce_odr"
+    for attribute in ("noinline", "nounwind"):
+        function.attributes.add(attribute)
+    return function
+
+
+def _queue(builder: ir.IRBuilder, control: ir.Value, queue: ir.Value, thread: ir.Value, threads: ir.Value) -> ir.Value:
+    """Where a thread's share of a queue is."""
+    number = builder.add(builder.mul(queue, threads), thread)
+    return builder.gep(control, [builder.add(builder.mul(number, WORD(QUEUE_WORDS)), WORD(CONTROL_WORDS))])
+
+
+def _share(builder: ir.IRBuilder, word: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """(the next unit, the end) of a share."""
+    return builder.and_(word, WORD(2**32 - 1)), builder.lshr(word, WORD(32))
 
 
 class _Futex:

@@ -108,7 +108,7 @@ class Translator:
             set.add(made.attributes, NO_ESTIMATES)
             if symbol is None:
                 made.linkage = "internal"
-                if any(isinstance(n, ast.For) for n in ast.walk(node)):
+                if any(isinstance(n, ast.For | ast.While) for n in ast.walk(node)):
                     # A call costs nothing beside a loop; one function with all loops in it would cost LLVM minutes.
                     made.attributes.add("noinline")
                 for argument in made.args:
@@ -173,11 +173,10 @@ class FunctionTranslator:
                 self.store(node, result, place, kind)
             case ast.For(ast.Name(name), ast.Call(ast.Name("range"), arguments), body, []):
                 self.loop(node, name, [self.whole(a) for a in arguments], body)
+            case ast.While(test, body, []):
+                self.repeat(test, body)
             case ast.If(test, body, otherwise):
-                condition = self.condition(test)
-                if condition.type != BOOL:
-                    raise self.parent.error(node, "a vector of conditions decides nothing: use select")
-                self.branch(condition, body, otherwise)
+                self.branch(self.decision(test), body, otherwise)
             case ast.Return(None) if self.returns_nothing():
                 self.builder.ret_void()
             case ast.Return(value) if value is not None:
@@ -230,6 +229,24 @@ class FunctionTranslator:
             self.builder.store(more, counter)
             self.builder.branch(head)
         self.builder.position_at_end(after)
+
+    def repeat(self, test: ast.expr, body: list[ast.stmt]) -> None:
+        head, inside, after = (self.function.append_basic_block(n) for n in ("head", "inside", "after"))
+        self.builder.branch(head)
+        self.builder.position_at_end(head)
+        self.builder.cbranch(self.decision(test), inside, after)
+        self.builder.position_at_end(inside)
+        self.statements(body)
+        if not self.builder.block.is_terminated:
+            self.builder.branch(head)
+        self.builder.position_at_end(after)
+
+    def decision(self, test: ast.expr) -> ir.Value:
+        """A condition that one branch can follow."""
+        condition = self.condition(test)
+        if condition.type != BOOL:
+            raise self.parent.error(test, "a vector of conditions decides nothing: use select")
+        return condition
 
     def branch(self, test: ir.Value, body: list[ast.stmt], otherwise: list[ast.stmt]) -> None:
         yes, no, after = (self.function.append_basic_block(n) for n in ("yes", "no", "after"))

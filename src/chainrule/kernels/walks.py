@@ -60,6 +60,18 @@ class Walks:
     functions: list[Function] = field(default_factory=list)
     scratch: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = field(default_factory=dict)
     words: dict[str, tuple[tuple[str, ...], int, str]] = field(default_factory=dict)
+    queues: int = 0
+
+    @contextmanager
+    def units(self, w: Writer) -> Iterator[None]:
+        """A loop over `units` pieces of work that write nothing in common: whoever is free takes the next (take)."""
+        queue, self.queues = self.queues, self.queues + 1
+        take = f"unit = take(control, {queue}, thread, threads)"
+        w.line(f"offer(control, {queue}, thread, threads, units)")
+        w.line(take)
+        with w.block("while unit >= 0:"):
+            yield
+            w.line(take)
 
     @contextmanager
     def function(self, group: Group, kind: str, extra: Sequence[str] = ()) -> Iterator[Writer]:
@@ -82,7 +94,7 @@ class Walks:
         memories = [m for t in tensors for m in [t, *(name for name, _ in self.layouts.columns(t))]]
         scalars = dict.fromkeys(s for u in used for s in symbols(u))
         indices = self.indices
-        words = ["thread", "threads", "start", "stop"]
+        words = ["thread", "threads", "start", "stop", "control"]
         words += [self.names("size", i) for i in indices] + [self.names("stride", i) for i in indices]
         draws = dict.fromkeys(draw_name(n) for u in used for n in walk(u) if isinstance(n, Draw))
         words += [self.names("key", d) for d in draws]
