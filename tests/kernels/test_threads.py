@@ -26,6 +26,7 @@ from chainrule.kernels.threads import (
     CROWDED,
     GENERATION,
     PROGRESS,
+    QUEUE_WORDS,
     SLEEPERS,
     STOP,
     build_barrier,
@@ -64,6 +65,29 @@ def epoch(thread, threads, address, number, scalar, control):
         if load(control, DECIDED) != 0:
             return s + 1
     return number[0]
+"""
+
+
+# Rounds of units; each thread notes what it took, and as which of its own. Thread 0 may offer and take nothing.
+TAKING = """
+def epoch(thread, threads, address, number, scalar, control):
+    taken = int64_at(address[0])
+    units = int64_at(address[1])
+    most = number[0]
+    for r in range(number[1]):
+        for queue in range(2):
+            offer(control, queue, thread, threads, units[r])
+            if number[2] > 0:
+                barrier(control, threads)
+            if thread >= number[2]:
+                count = 0
+                unit = take(control, queue, thread, threads)
+                while unit >= 0:
+                    count += 1
+                    taken[((r * 2 + queue) * most + unit) * threads + thread] += count
+                    unit = take(control, queue, thread, threads)
+        barrier(control, threads)
+    return 0
 """
 
 
@@ -115,6 +139,41 @@ def test_all_meet(threads):
     assert np.all(words == rounds)
     assert control[ARRIVED] == 0
     assert control[GENERATION] == (2 * rounds if threads > 1 else 0)
+
+
+def take_units(threads, idle):
+    """(units of each round, taken[round, queue, unit, thread]): the how-manieth unit of a thread it was, else 0."""
+    most, rng = 40, np.random.default_rng(threads)
+    units = np.concatenate([[0, 1, most], rng.integers(0, most + 1, 200)])
+    taken = np.zeros((len(units), 2, most, threads), np.int64)
+    entry = compile_source(TAKING, "float32").entry
+    address = np.array([a.ctypes.data for a in (taken, units)], dtype=np.int64)
+    number, scalar = np.array([most, len(units), idle]), np.zeros(1)
+    control = np.zeros(CONTROL_WORDS + 2 * threads * QUEUE_WORDS, np.int64)
+    words = [a.ctypes.data for a in (address, number, scalar, control)]
+    run_team(lambda thread: entry(thread, threads, *words), threads, nothing, nothing)
+    return units, taken
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 2 * (os.cpu_count() or 1) + 1])
+def test_each_unit_is_taken_once(threads):
+    units, taken = take_units(threads, idle=0)
+    for queue in range(2):
+        assert np.array_equal((taken[:, queue] > 0).sum(axis=2), np.arange(taken.shape[2]) < units[:, None])
+
+
+@pytest.mark.parametrize("threads", [2, 3, 2 * (os.cpu_count() or 1) + 1])
+def test_who_is_free_helps(threads):
+    """What thread 0 does not take, the others do: their own share from the first on, then its from the last on."""
+    units, taken = take_units(threads, idle=1)
+    assert not taken[..., 0].any()
+    for round_, count in enumerate(units):
+        for queue in range(2):
+            assert np.array_equal((taken[round_, queue] > 0).sum(axis=1), np.arange(taken.shape[2]) < count)
+            if threads == 2:
+                order = np.argsort(taken[round_, queue, :count, 1])
+                half = count // 2
+                assert list(order) == [*range(half, count), *reversed(range(half))]
 
 
 @pytest.mark.parametrize("threads", [2, 2 * (os.cpu_count() or 1) + 1])

@@ -147,6 +147,11 @@ STATEMENTS = {
     "the counter may be changed": "for i in range(n):\n    i += 2\n    y[i] = x[i]",
     "the counter stays": "for i in range(n):\n    pass\nk[0] = i",
     "the end of a range is computed once": "e = n\nfor i in range(e):\n    e += 1\n    y[i] = x[i]\nk[0] = e",
+    "while": "i = 0\nwhile i < n:\n    y[i] = x[i]\n    i += 2",
+    "while nothing": "while n < 0:\n    y[0] = F(9)",
+    "while in while": "i = 0\nwhile i < n:\n    j = 0\n    while j < i:\n        y[i] += x[j]\n        j += 1\n    "
+    "i += 1",
+    "return from a while": "while n > 0:\n    y[0] = x[0]\n    if n > 1:\n        return 5\n    return 6",
     "a name across turns": "a = F(0)\nfor i in range(n):\n    a = a / F(2) + x[i]\ny[0] = a",
     "if": "for i in range(n):\n    if x[i] > F(0):\n        y[i] = F(1)",
     "else": "for i in range(n):\n    if x[i] > F(0):\n        y[i] = F(1)\n    else:\n        y[i] = F(2)",
@@ -558,7 +563,8 @@ def test_any_value_of_vectors_and_numbers(value, seed):
 WRONG = {
     # line of `body`'s lines, text, what the message says
     "syntax": (1, "y[0] = (", "never closed"),
-    "while": (2, "a = 1\nwhile a < 3:\n    a += 1", "While is no statement"),
+    "else of while": (2, "a = 1\nwhile a < 3:\n    a += 1\nelse:\n    pass", "While is no statement"),
+    "vector of conditions for a loop": (1, "while vector(x, 0) > 0:\n    pass", "decides nothing"),
     "break": (2, "for i in range(n):\n    break", "Break is no statement"),
     "continue": (2, "for i in range(n):\n    continue", "Continue is no statement"),
     "else of for": (1, "for i in range(n):\n    pass\nelse:\n    pass", "For is no statement"),

@@ -53,12 +53,12 @@ _WORDS = """
     rows s same samples scalar select sigmoid sign sin slot softplus source spread sqrt stack stack_int64 start step
     stop store sum_lanes sums t tail tanh thread threads tile tiles total uint8_at unit units value vector walk_list
     watch wide width down turn pair_place begin copy_numbers copy_listed flush_tiny mode restore walk_both put_both
-    lists right offer packed take block_rows
+    lists right offer packed take shares
 """
 TAKEN = frozenset(_WORDS.split())
 
 # Names that are made as they are needed: new values, values read once, parts of an expression, functions.
-_OWN = re.compile(r"\w*_new|\w*_value|total_\d+|local_\d+|gather_\w*|step_\d+_\w*|size_\w*|stride_\w*")
+_OWN = re.compile(r"\w*_new|\w*_value|total_\d+|local_\d+|gather_\w*|columns_\w*|step_\d+_\w*|size_\w*|stride_\w*")
 
 
 class Names:

@@ -42,15 +42,27 @@ def copy_listed(start, stop, width, stride, order, batch_first, starts, places, 
 
 
 def gather_name(walks: Walks, name: str) -> str:
-    """What the function is called that makes a sparse input's lists."""
+    """What the function is called that makes a sparse input's lists along rows."""
     return f"gather_{walks.names('tensor', name)}"
 
 
+def columns_name(walks: Walks, name: str) -> str:
+    """What the function is called that makes its lists down columns."""
+    return f"columns_{walks.names('tensor', name)}"
+
+
 def list_arguments(walks: Walks, name: str) -> list[str]:
-    """What that function gets, but for the data set: its parameters' names and `epoch`'s are the same words."""
-    size = " * ".join(walks.names("size", i) for i in walks.program.tensors[name].indices[1:])
+    """What these functions get, but for rows and threads: their parameters' names and `epoch`'s are the same words.
+
+    The number of columns and the data set have other names there: see list_width.
+    """
     scalars = [walks.names("scalar", s) for s in dict.fromkeys(symbols(walks.sparse[name].value))]
-    return [*walks.sparse_words(name), size, *scalars]
+    return [*walks.sparse_words(name), *scalars, "order", "batch_first"]
+
+
+def list_width(walks: Walks, name: str) -> str:
+    """How many columns a sparse input has, as `epoch` says it."""
+    return " * ".join(walks.names("size", i) for i in walks.program.tensors[name].indices[1:])
 
 
 def has_columns(walks: Walks, name: str) -> bool:
@@ -60,65 +72,48 @@ def has_columns(walks: Walks, name: str) -> bool:
     return any(name in reads(i) for i in sums)
 
 
-def gather_lists(walks: Walks, name: str) -> str:
-    """The function that makes a sparse input's lists for the batch."""
-    in_batch = walks.in_batch and not walks.sparse[name].listed
-    return _lists_of_numbers(walks, name) if in_batch else _lists_of_lists(walks, name)
+def gather_lists(walks: Walks, name: str) -> list[str]:
+    """The functions that make a sparse input's lists for the batch: along rows, and down columns where they are read.
+
+    For a prediction, from rows of all numbers; for training, from the lists of the data set (lists.py).
+    """
+    if walks.in_batch and not walks.sparse[name].listed:
+        return [_rows_of_numbers(walks, name)]
+    return [_rows_of_lists(walks, name)] + [_columns_of_lists(walks, name)] * has_columns(walks, name)
 
 
-def _lists_of_numbers(walks: Walks, name: str) -> str:
-    """For a prediction: along rows, from rows of all numbers."""
-    sparse = walks.sparse[name]
+def _function(name: str, arguments: list[str], lines: list[tuple[int, str]]) -> str:
+    """The text of a function; lines come with their depth."""
+    body = "\n".join("    " * depth + line for depth, line in lines)
+    return f"def {name}({', '.join(arguments)}):\n{body}"
+
+
+def _rows_of_numbers(walks: Walks, name: str) -> str:
     starts, _, rows, _, _, capacity, _, blocks, block = walks.sparse_words(name)
-    scalars = [walks.names("scalar", s) for s in dict.fromkeys(symbols(sparse.value))]
-    samples = walks.names("size", walks.program.samples)
-    arguments = ["thread", "threads", "start", "stop", samples, *walks.sparse_words(name), "width", *scalars]
-    arguments += ["source", "order", "batch_first", "last_row"]
-    return "\n".join(
-        [
-            f"def {gather_name(walks, name)}({', '.join(arguments)}):",
-            f"    # the non-zeros of {name}; what is 0 is written too, and written over",
-            "    for n in range(start, stop):",
-            "        row = (batch_first + n) * width",
-            "        e = 0",
-            f"        for block in range({blocks}):",
-            f"            {starts}[n * ({blocks} + 1) + block] = e",
-            f"            for c in range(block * {block}, least(width, (block + 1) * {block})):",
-            "                number = F(source[row + c])",
-            *("                " + line for line in _value_lines(walks, name, "number", "number_value")),
-            f"                put_pair({rows}, n * {capacity} + e, c, number_value)",
-            "                e = e + int64(number != F(0))",
-            f"        {starts}[n * ({blocks} + 1) + {blocks}] = e",
-        ]
-    )
-
-
-def _lists_of_lists(walks: Walks, name: str) -> str:
-    """For training: along rows and down columns, from the lists of the data set (lists.py)."""
-    shared = walks.sparse[name].shared
-    starts, places, rows, counts, columns, capacity, room, blocks, block, *rest = walks.sparse_words(name)
-    scalars = [walks.names("scalar", s) for s in dict.fromkeys(symbols(walks.sparse[name].value))]
-    samples = walks.names("size", walks.program.samples)
-    arguments = ["thread", "threads", "start", "stop", samples, *walks.sparse_words(name), "width", *scalars]
-    arguments += ["source", "order", "batch_first", "last_row"]
-    head = f"def {gather_name(walks, name)}({', '.join(arguments)}):"
-    down = has_columns(walks, name)
-    # The thread's columns, or pairs of columns that share a list: a block has an even number of columns.
-    own = f"range(first * {block}, least(width, last * {block}))"
-    if shared:
-        own = f"range(first * {block} // 2, (least(width, last * {block}) + 1) // 2)"
+    arguments = ["start", "stop", *list_arguments(walks, name), "width", "source", "last_row"]
     lines = [
-        (0, head),
-        (1, f"# the non-zeros of {name}: of the thread's rows, and of its blocks of columns"),
+        (1, f"# the non-zeros of {name}; what is 0 is written too, and written over"),
+        (1, "for n in range(start, stop):"),
+        (2, "row = (batch_first + n) * width"),
+        (2, "e = 0"),
+        (2, f"for block in range({blocks}):"),
+        (3, f"{starts}[n * ({blocks} + 1) + block] = e"),
+        (3, f"for c in range(block * {block}, least(width, (block + 1) * {block})):"),
+        (4, "number = F(source[row + c])"),
+        *((4, line) for line in _value_lines(walks, name, "number", "number_value")),
+        (4, f"put_pair({rows}, n * {capacity} + e, c, number_value)"),
+        (4, "e = e + int64(number != F(0))"),
+        (2, f"{starts}[n * ({blocks} + 1) + {blocks}] = e"),
     ]
-    if down:
-        lines += [
-            (1, f"first = {blocks} * thread // threads"),
-            (1, f"last = {blocks} * (thread + 1) // threads"),
-            (1, f"for c in {own}:"),
-            (2, f"{counts}[c] = 0"),
-        ]
-    lines += [
+    return _function(gather_name(walks, name), arguments, lines)
+
+
+def _rows_of_lists(walks: Walks, name: str) -> str:
+    shared = walks.sparse[name].shared
+    starts, places, rows, _, _, capacity, _, blocks, _, *rest = walks.sparse_words(name)
+    arguments = ["start", "stop", *list_arguments(walks, name), "width", "source", "last_row"]
+    lines = [
+        (1, f"# the non-zeros of {name}, row by row"),
         (1, "for n in range(start, stop):"),
         # The data set lies in slow memory, in no order: begin to bring the rows that come next.
         (2, f"e = order[least(batch_first + n + {AHEAD}, last_row)] * {blocks}"),
@@ -128,66 +123,79 @@ def _lists_of_lists(walks: Walks, name: str) -> str:
         (2, f"prefetch({starts}, order[least(batch_first + n + 2 * {AHEAD}, last_row)] * {blocks})"),
         (2, f"e = order[batch_first + n] * {blocks}"),
     ]
-    if shared:
-        (ends,) = rest
-        lines += [
-            (2, "slot = 0"),
-            (2, f"for block in range({blocks}):"),
-            (3, f"{ends}[n * ({blocks} + 1) + block] = slot"),
-            (3, f"for q in range({starts}[e + block], {starts}[e + block + 1]):"),
-            (4, f"c = 2 * int64({places}[q])"),
-        ]
-        for number, (side, column) in enumerate((("left", "c"), ("right", "c + 1"))):
-            # What is 0 is written too, and written over.
-            lines += [
-                (4, f"{side} = F(source[2 * q + {number}])"),
-                *((4, line) for line in _value_lines(walks, name, side, f"{side}_value")),
-                (4, f"put_pair({rows}, n * {capacity} + slot, {column}, {side}_value)"),
-                (4, f"slot = slot + int64({side} != F(0))"),
-            ]
-        lines += [(2, f"{ends}[n * ({blocks} + 1) + {blocks}] = slot")]
-    else:
+    if not shared:
         lines += [
             (2, f"first = {starts}[e]"),
             (2, f"for q in range(first, {starts}[e + {blocks}]):"),
-            *((3, line) for line in _value_lines(walks, name, "F(source[q])", "number")),
-            (3, f"put_pair({rows}, n * {capacity} + q - first, int64({places}[q]), number)"),
+            *((3, line) for line in _value_lines(walks, name, "F(source[q])", "number_value")),
+            (3, f"put_pair({rows}, n * {capacity} + q - first, int64({places}[q]), number_value)"),
         ]
-    if down and walks.sparse[name].listed:
-        (firsts,) = rest
+        return _function(gather_name(walks, name), arguments, lines)
+    (ends,) = rest
+    lines += [
+        (2, "slot = 0"),
+        (2, f"for block in range({blocks}):"),
+        (3, f"{ends}[n * ({blocks} + 1) + block] = slot"),
+        (3, f"for q in range({starts}[e + block], {starts}[e + block + 1]):"),
+        (4, f"c = 2 * int64({places}[q])"),
+    ]
+    for number, (side, column) in enumerate((("left", "c"), ("right", "c + 1"))):
+        # What is 0 is written too, and written over.
+        lines += [
+            (4, f"{side} = F(source[2 * q + {number}])"),
+            *((4, line) for line in _value_lines(walks, name, side, f"{side}_value")),
+            (4, f"put_pair({rows}, n * {capacity} + slot, {column}, {side}_value)"),
+            (4, f"slot = slot + int64({side} != F(0))"),
+        ]
+    lines += [(2, f"{ends}[n * ({blocks} + 1) + {blocks}] = slot")]
+    return _function(gather_name(walks, name), arguments, lines)
+
+
+def _columns_of_lists(walks: Walks, name: str) -> str:
+    shared, listed = walks.sparse[name].shared, walks.sparse[name].listed
+    starts, places, _, counts, columns, _, room, blocks, block, *rest = walks.sparse_words(name)
+    samples = walks.names("size", walks.program.samples)
+    arguments = ["thread", "threads", samples, *list_arguments(walks, name), "width", "source"]
+    # The thread's columns, or pairs of columns that share a list: a block has an even number of columns.
+    own = f"range(first * {block}, least(width, last * {block}))"
+    if shared:
+        own = f"range(first * {block} // 2, (least(width, last * {block}) + 1) // 2)"
+    each_row = [
+        (1, f"for n in range({samples}):"),
+        (2, f"e = order[batch_first + n] * {blocks}"),
+    ]
+    each_entry = (2, f"for q in range({starts}[e + first], {starts}[e + last]):")
+    lines = [
+        (1, f"# the non-zeros of {name}, column by column, in the thread's blocks of columns"),
+        (1, f"first = {blocks} * thread // threads"),
+        (1, f"last = {blocks} * (thread + 1) // threads"),
+        (1, f"for c in {own}:"),
+        (2, f"{counts}[c] = 0"),
+    ]
+    if listed:
         lines += [
             (1, "# how many each column has, and where they begin: behind those of the threads before"),
-            (1, f"first = {blocks} * thread // threads"),
             (1, "begin = 0"),
-            (1, f"for n in range({samples}):"),
-            (2, f"e = order[batch_first + n] * {blocks}"),
+            *each_row,
             (2, f"begin += {starts}[e + first] - {starts}[e]"),
-            (2, f"for q in range({starts}[e + first], {starts}[e + last]):"),
+            each_entry,
             (3, f"{counts}[int64({places}[q])] += 1"),
             (1, f"for c in {own}:"),
-            (2, f"{firsts}[c] = begin"),
+            (2, f"{rest[0]}[c] = begin"),
             (2, f"begin += {counts}[c]"),
             (2, f"{counts}[c] = 0"),
         ]
-    if down:
-        lines += [
-            (1, f"first = {blocks} * thread // threads"),
-            (1, f"for n in range({samples}):"),
-            (2, f"e = order[batch_first + n] * {blocks}"),
-            (2, f"for q in range({starts}[e + first], {starts}[e + last]):"),
-            (3, f"c = int64({places}[q])"),
-            (3, f"slot = {counts}[c]"),
-        ]
-        if shared:
-            lines += [(3, line) for line in _value_lines(walks, name, "F(source[2 * q])", "left_value")]
-            lines += [(3, line) for line in _value_lines(walks, name, "F(source[2 * q + 1])", "right_value")]
-            lines += [(3, f"put_both({columns}, c * {room} + slot, n, left_value, right_value)")]
-        else:
-            begin = f"{rest[0]}[c]" if rest else f"c * {room}"
-            lines += [(3, line) for line in _value_lines(walks, name, "F(source[q])", "number")]
-            lines += [(3, f"put_pair({columns}, {begin} + slot, n, number)")]
-        lines += [(3, f"{counts}[c] = slot + 1")]
-    return "\n".join("    " * depth + line for depth, line in lines)
+    lines += [*each_row, each_entry, (3, f"c = int64({places}[q])"), (3, f"slot = {counts}[c]")]
+    if shared:
+        lines += [(3, line) for line in _value_lines(walks, name, "F(source[2 * q])", "left_value")]
+        lines += [(3, line) for line in _value_lines(walks, name, "F(source[2 * q + 1])", "right_value")]
+        lines += [(3, f"put_both({columns}, c * {room} + slot, n, left_value, right_value)")]
+    else:
+        begin = f"{rest[0]}[c]" if listed else f"c * {room}"
+        lines += [(3, line) for line in _value_lines(walks, name, "F(source[q])", "number_value")]
+        lines += [(3, f"put_pair({columns}, {begin} + slot, n, number_value)")]
+    lines += [(3, f"{counts}[c] = slot + 1")]
+    return _function(columns_name(walks, name), arguments, lines)
 
 
 def _value_lines(walks: Walks, name: str, number: str, result: str) -> list[str]:

@@ -30,6 +30,7 @@ class Format:
 
     exp:       (eʳ - 1 - r) / r²                on |r| ≤ ln2 / 2
     log:       (2·atanh(s) - 2s) / s³ in s²     on |s| ≤ (√2 - 1) / (√2 + 1)
+    log_wide:  the same                         on |s| ≤ 1/3, for logarithms of 1 to 2
     erf_small: erf(x) / x - 1 in x²             on |x| ≤ 1
     erf_large: -log(1 - erf(x)) in x - 2        on 1 ≤ x ≤ erf_one, errors weighted by 1 - erf(x)
     """
@@ -43,6 +44,7 @@ class Format:
     erf_one: float  # from here on erf is 1
     exp: tuple[float, ...]
     log: tuple[float, ...]
+    log_wide: tuple[float, ...]
     erf_small: tuple[float, ...]
     erf_large: tuple[float, ...]
 
@@ -76,6 +78,9 @@ FORMATS = {
             0.0001989148004213348,
         ),
         log=(0.6666666865348816, 0.40000125765800476, 0.28550398349761963, 0.23341943323612213),
+        log_wide=(
+            0.6666666865348816, 0.3999970555305481, 0.285923570394516, 0.2170657515525818, 0.23224329948425293,
+        ),
         erf_small=(
             0.12837916612625122, -0.3761262595653534, 0.11283594369888306, -0.02685421146452427, 0.005189087241888046,
             -0.000801686430349946, 7.875874871388078e-05,
@@ -101,6 +106,11 @@ FORMATS = {
         log=(
             0.666666666666667, 0.3999999999989322, 0.28571428628810996, 0.22222210674238516, 0.18182922513515942,
             0.15330617306743305, 0.1463003136412286,
+        ),
+        log_wide=(
+            0.6666666666666666, 0.39999999999999525, 0.285714285716001, 0.2222222219823677, 0.18181819897962714,
+            0.1538454396486055, 0.13335178631449257, 0.11734279061303197, 0.10845178394880015, 0.07492143795550767,
+            0.1563057780092285,
         ),
         erf_small=(
             0.1283791670955126, -0.3761263890318375, 0.11283791670954879, -0.026866170645076792, 0.0052239776248180145,
@@ -363,8 +373,13 @@ def sigmoid(x: Lane) -> Lane:
 
 
 def softplus(x: Lane) -> Lane:
-    """log(1 + eˣ) = max(x, 0) + log1p(e to the power -|x|). Within 1.7 ulp."""
-    return log1p(exp(-x.magnitude())) + x.where(x > 0.0, 0.0)
+    """log(1 + eˣ) = max(x, 0) + log(1 + e), e to the power -|x|, which needs no splitting. Within 2.0 ulp."""
+    e = exp(-x.magnitude())
+    s = e / (e + 2.0)
+    z = s * s
+    half_square = e * e * 0.5
+    rest = s * z.times_plus(z.polynomial(x.format.log_wide), half_square)
+    return (e - (half_square - rest)) + x.where(x > 0.0, 0.0)
 
 
 def erf(x: Lane) -> Lane:
