@@ -32,13 +32,12 @@ ROWS = 2048  # of a data set: they decide, as all of them do, whether an input i
 # The file of each name; every other name that the lines call is in kernels/builtins.py.
 FILES = {
     "tile": "tile.py",
-    "walk_list": "sparse.py",
-    "put_pair": "sparse.py",
-    "barrier": "threads.py",
+    **dict.fromkeys(("walk_list", "walk_both", "put_pair", "put_both"), "sparse.py"),
+    **dict.fromkeys(("barrier", "offer", "take"), "threads.py"),
     **dict.fromkeys(FUNCTIONS, "scalars.py"),
 }
 ELSEWHERE = "builtins.py"
-WORDS = {"range", "if", "in", "not", "and", "or", "for", "return"}  # Python's own before a bracket
+WORDS = {"range", "if", "in", "not", "and", "or", "for", "while", "return"}  # Python's own before a bracket
 
 
 def kernel_of(path: Path, optimizer: str | None, *, of: str | None, data: str | None) -> str:
@@ -107,7 +106,8 @@ def _guide(body: str, dtype: str, own: set[str]) -> Sequence[str]:
     """Comments: what the names in capitals are here, and in which file each called name is built."""
     shape = tile_shape(dtype)
     values = {
-        "TILE_ROWS": shape.rows, "LANES": shape.lanes, "PANEL": shape.panel, "WALK_PANELS": walk_panels(shape)
+        "TILE_ROWS": shape.rows, "LANES": shape.lanes, "PANEL": shape.panel,
+        "WALK_PANELS": walk_panels(shape), "BOTH_PANELS": walk_panels(shape, 2),
     }  # fmt: skip
     constants = ", ".join(f"{name} = {value}" for name, value in values.items() if re.search(rf"\b{name}\b", body))
     lines = [say("interfaces.kernel_head")]
