@@ -488,8 +488,8 @@ def test_the_names_that_the_generator_counts_on():
     memory = "F_at uint8_at int32_at int64_at float32_at float64_at at stack stack_int64"
     numbers = "F float64 int64 select least"
     vectors = "vector put spread lanes_from first_lanes sum_lanes max_lanes min_lanes"
-    products = "tile walk_list put_pair"
-    words = "barrier load store clock prefetch"
+    products = "tile walk_list walk_both put_pair put_both pair_place"
+    words = "barrier load store offer take clock prefetch flush_tiny restore"
     assert set(f"{memory} {numbers} {vectors} {products} {words}".split()) | set(scalars.FUNCTIONS) <= names
 
 

@@ -32,7 +32,7 @@ ROWS = 2048  # of a data set: they decide, as all of them do, whether an input i
 # The file of each name; every other name that the lines call is in kernels/builtins.py.
 FILES = {
     "tile": "tile.py",
-    **dict.fromkeys(("walk_list", "walk_both", "put_pair", "put_both"), "sparse.py"),
+    **dict.fromkeys(("walk_list", "walk_both"), "sparse.py"),
     **dict.fromkeys(("barrier", "offer", "take"), "threads.py"),
     **dict.fromkeys(FUNCTIONS, "scalars.py"),
 }

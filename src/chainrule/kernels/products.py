@@ -3,7 +3,7 @@
 Both end in the group's epilogue while the sums are in the first-level cache: bias and activation, or the update rule.
 
 A sparse input lies in lists. `starts`, `places` and the source hold the data set's non-zeros row by row (lists.py); for
-the batch, `gather` (source.py) makes lists of pairs (place, value as the formulas want it): `rows`, with `capacity`
+the batch, gathers.py makes lists of pairs (place, value as the formulas want it): `rows`, with `capacity`
 pairs a row, and the same non-zeros column by column, `counts[c]` of them in `columns`, with `room` pairs a column. Of a
 sparse table, whose columns are many, they begin at `firsts[c]`. Where neighbouring columns are mostly not 0 together
 (SparseInput.shared), two share a list of entries (place, value, value), `counts[c // 2]` of them, and `ends` says where
@@ -120,7 +120,7 @@ class Products(Lookups):
                         self._tile_rows(w, group, product, right, rows, outer, last, axis, row_step, sum_step)
                 return
             w.line(f"rows = {w.product_of_sizes(rows)}")
-            # A unit of work is some rows against one panel; each thread has four blocks of rows at least.
+            # A unit of work is some rows against one panel; there are some four blocks of rows for each thread.
             w.line("tiles = (rows + TILE_ROWS - 1) // TILE_ROWS")
             w.line("block = least(block, (tiles // (4 * threads) + 1) * TILE_ROWS)")
             # Down the columns of the left side each number is on another page: these rows are copied side by side.

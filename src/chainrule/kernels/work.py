@@ -126,7 +126,10 @@ def _declared(program: Program, name: str) -> tuple[str, ...]:
 
 
 def _read_bytes(name: str, group: Group, program: Program, sizes: Sizes) -> float:
-    """The entries of a tensor that a group reads; a sparse input's are pairs of a place and a value."""
+    """The entries of a tensor that a group reads; a sparse input's are pairs of a place and a value.
+
+    Lists that two columns share are counted so too: 3 words for some 1.8 non-zeros are a tenth less.
+    """
     used = [e for i in group.instructions for x in expressions(i) for e in elements(x) if e.tensor == name]
     declared = _declared(program, name)
     # Of W[0, j] one row is read; an update reads what it overwrites even where its value does not name it.
