@@ -21,9 +21,9 @@ BLOCK = (
 )
 # Numbers: two cache lines of bytes, as processors fetch them. One number each made two threads 2.3 × slower.
 TRASH = 128
-# Entries of shared lists for each non-zero: with fewer, sharing is faster. Measured with the gathering, on random pixels
-# and 48 to 128 columns of deltas: 0.98 to 1.02 of the time at 0.56, 1.02 to 1.1 at 0.66. MNIST has 0.58; with 512
-# columns that is 0.85 of the gradient's time.
+# Entries of shared lists for each non-zero: with fewer, sharing is faster. Measured with the gathering on random
+# pixels, and 48 to 128 columns of deltas: 0.98 to 1.02 of the time at 0.56, 1.02 to 1.1 at 0.66. MNIST has 0.58; there
+# nothing changes with 100 columns, and with 512 the gradient takes 0.85 to 0.93 of the time.
 SHARED = 0.62
 NUMBERS_A_BLOCK = 8  # of a sparse table's row: each block costs a call, and 8 bytes of `starts`
 SAMPLED_ROWS = 512  # from which the density is estimated: evenly spaced, so that the same data take the same path
