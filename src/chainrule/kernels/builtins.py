@@ -53,7 +53,7 @@ def make_builtins(dtype: str, shape: TileShape) -> dict[str, Builtin]:
     }
     made["tile"] = _call(lambda module: tile.build_tile(module, shape, dtype))
     made |= {"walk_list": _walk(dtype, shape, 1), "walk_both": _walk(dtype, shape, 2)}
-    made |= {"put_pair": _put_pair, "put_both": _put_both, "pair_place": _pair_place}
+    made |= {"put_pair": _put_entry, "put_both": _put_entry, "pair_place": _pair_place}
     made |= {"barrier": _call(threads.build_barrier), "offer": _call(threads.build_offer)}
     made["take"] = _call(threads.build_take)
     made |= {"load": _load, "store": _store, "clock": _clock, "prefetch": _prefetch}
@@ -289,17 +289,9 @@ def _walk(dtype: str, shape: TileShape, rows: int) -> Builtin:
     return generate
 
 
-def _put_pair(t: FunctionTranslator, arguments: list[ir.Value]) -> None:
-    """`put_pair(pairs, e, place, value)`: entry e of a list."""
-    _put_entry(t, *arguments)
-
-
-def _put_both(t: FunctionTranslator, arguments: list[ir.Value]) -> None:
-    """`put_both(entries, e, place, left, right)`: entry e of a list that two columns share."""
-    _put_entry(t, *arguments)
-
-
-def _put_entry(t: FunctionTranslator, entries: ir.Value, e: ir.Value, place: ir.Value, *values: ir.Value) -> None:
+def _put_entry(t: FunctionTranslator, arguments: list[ir.Value]) -> None:
+    """`put_pair(pairs, e, place, value)`: entry e of a list; `put_both` has two values, of columns that share it."""
+    entries, e, place, *values = arguments
     word = ir.IntType(8 * _item_bytes(t))
     first = t.builder.gep(entries, [t.builder.mul(_whole(e), INT(1 + len(values)))])
     whole = _whole(place) if word == INT else t.builder.trunc(_whole(place), word)
@@ -356,14 +348,14 @@ def _flush_tiny(t: FunctionTranslator, arguments: list[ir.Value]) -> ir.Value:
     if _FLUSH_BIT is None:
         return INT(0)
     mode = _mode(t)
-    _set_mode(t, t.builder.or_(mode, mode.type(1 << _FLUSH_BIT)))
-    return t.builder.zext(mode, INT) if mode.type != INT else mode
+    _set_mode(t, t.builder.or_(mode, INT(1 << _FLUSH_BIT)))
+    return mode
 
 
 def _restore(t: FunctionTranslator, arguments: list[ir.Value]) -> None:
     """`restore(mode)`: as it was before flush_tiny(), for the thread may be the caller's own."""
     if _FLUSH_BIT is not None:
-        _set_mode(t, t.builder.trunc(arguments[0], INT32) if _ON_X86 else arguments[0])
+        _set_mode(t, arguments[0])
 
 
 def _mode(t: FunctionTranslator) -> ir.Value:
@@ -371,7 +363,7 @@ def _mode(t: FunctionTranslator) -> ir.Value:
         return t.builder.call(scalars.declare(t.builder.module, "llvm.aarch64.get.fpcr", INT, []), [])
     place = t.stack(INT32)
     t.builder.call(_mxcsr(t, "stmxcsr"), [t.builder.bitcast(place, _BYTE)])
-    return t.builder.load(place)
+    return t.builder.zext(t.builder.load(place), INT)
 
 
 def _set_mode(t: FunctionTranslator, mode: ir.Value) -> None:
@@ -379,7 +371,7 @@ def _set_mode(t: FunctionTranslator, mode: ir.Value) -> None:
         t.builder.call(scalars.declare(t.builder.module, "llvm.aarch64.set.fpcr", ir.VoidType(), [INT]), [mode])
         return
     place = t.stack(INT32)
-    t.builder.store(mode, place)
+    t.builder.store(t.builder.trunc(mode, INT32), place)
     t.builder.call(_mxcsr(t, "ldmxcsr"), [t.builder.bitcast(place, _BYTE)])
 
 

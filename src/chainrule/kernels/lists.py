@@ -83,15 +83,19 @@ def neighbours_together(array: Array) -> bool:
     return bool(entries < SHARED * np.count_nonzero(there))
 
 
+def blocks_of(width: int) -> tuple[int, int]:
+    """(how many, how wide) blocks of so many columns are. Two neighbouring columns, 2c and 2c + 1, are in one block."""
+    block = -(-width // -(-width // BLOCK))
+    block += block % 2
+    return -(-width // block), block
+
+
 def compress(array: Array, dtype: str, threads: int, shared: bool = False) -> Lists:
     """The lists of an array's rows; further axes count as one row. `array` is contiguous, uint8 or float."""
     rows, width = len(array), int(np.prod(array.shape[1:], dtype=np.int64))
     text = (_SHARED if shared else _SINGLE) + _ROWS
     compiled = compile_source(text.replace("SOURCE", str(array.dtype)).replace("TRASH", str(TRASH)), dtype)
-    blocks = -(-width // BLOCK)
-    block = -(-width // blocks)
-    block += block % 2  # two neighbouring columns are in one block
-    blocks = -(-width // block)
+    blocks, block = blocks_of(width)
     starts = np.zeros(rows * blocks + 1, dtype=np.int64)
     # More room for each thread, where it writes what is 0: lines of its own, which no other thread waits for.
     made: list[Array] = [np.empty(0, np.int32), np.empty(0, array.dtype)]
@@ -166,9 +170,7 @@ def count(begin, end, source):
     pairs = (end - begin) // 2
     found = 0
     for p in range(pairs):
-        left = int64(F(source[begin + 2 * p]) != F(0))
-        right = int64(F(source[begin + 2 * p + 1]) != F(0))
-        found += left + right - left * right
+        found += int64(F(source[begin + 2 * p]) != F(0) or F(source[begin + 2 * p + 1]) != F(0))
     if begin + 2 * pairs < end:
         found += int64(F(source[end - 1]) != F(0))
     return found
@@ -179,20 +181,18 @@ def fill(begin, width, first, trash, source, places, values):
     for p in range(width // 2):
         left = source[begin + 2 * p]
         right = source[begin + 2 * p + 1]
-        there = int64(F(left) != F(0))
-        also = int64(F(right) != F(0))
-        found = there + also - there * also
-        place = select(found > 0, e, trash)
+        found = F(left) != F(0) or F(right) != F(0)
+        place = select(found, e, trash)
         places[place] = p
         values[2 * place] = left
         values[2 * place + 1] = right
-        e = e + found
+        e = e + int64(found)
     if width // 2 * 2 < width:
         last = source[begin + width - 1]
         place = select(F(last) != F(0), e, trash)
         places[place] = width // 2
         values[2 * place] = last
-        values[2 * place + 1] = last - last
+        values[2 * place + 1] = 0
 '''
 
 _ROWS = """

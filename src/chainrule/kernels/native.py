@@ -271,7 +271,7 @@ class NativeRunner:
 
         For entries of three words it is an odd number of times three lines, which is as good.
         """
-        words = 1 if self.module.sparse[name].shared else 2
+        words = 1 if self.lists[name].shared else 2
         line = LINE_BYTES // (words * self.dtype.itemsize)
         return (-(-self.batch_size // line) // 2 * 2 + 1) * line
 
@@ -322,13 +322,14 @@ class NativeRunner:
             self.memory[f"{self.module.sparse[name].source} source"] = lists.values
             self.memory[f"{name} rows"] = aligned(2 * batch_size * lists.longest, self.dtype)
             self.memory[f"{name} counts"] = aligned(width, np.dtype(np.int64))
-            words = 2 * width * self._column_room(name)
-            if self.module.sparse[name].shared:
-                words = 3 * -(-width // 2) * self._column_room(name)
-                self.memory[f"{name} ends"] = aligned(batch_size * (lists.blocks + 1), np.dtype(np.int64))
             if self.module.sparse[name].listed:
                 words = 2 * lists.most(batch_size)
                 self.memory[f"{name} firsts"] = aligned(width, np.dtype(np.int64))
+            elif lists.shared:
+                words = 3 * -(-width // 2) * self._column_room(name)
+                self.memory[f"{name} ends"] = aligned(batch_size * (lists.blocks + 1), np.dtype(np.int64))
+            else:
+                words = 2 * width * self._column_room(name)
             self.memory[f"{name} columns"] = aligned(words, self.dtype)
 
     def _scalars(self, table: Mapping[str, Array], rows: int, batch_size: int, count: int, epochs: int) -> Array:

@@ -17,7 +17,7 @@ from chainrule.formula.expr import Element, Expr, Size, Symbol, transform, walk
 from chainrule.kernels.compile import Compiled, compile_source, pointer
 from chainrule.kernels.host import host, tile_shape
 from chainrule.kernels.layout import Layout, Room
-from chainrule.kernels.lists import BLOCK
+from chainrule.kernels.lists import blocks_of
 from chainrule.kernels.native import aligned, mostly_zero, wide
 from chainrule.kernels.products import LEFT_ENTRIES, PACKED
 from chainrule.kernels.schedule import ENTRIES, copy_name, schedule
@@ -264,8 +264,7 @@ class Predictor:
         width = int(np.prod([self.sizes[i] for i in self.program.tensors[name].indices[1:]], dtype=np.int64))
         if step.module.sparse[name].listed:
             return step.longest + 1, 1, width
-        blocks = -(-width // BLOCK)
-        return width + 1, blocks, -(-width // blocks)
+        return width + 1, *blocks_of(width)
 
     def _numbers(self, step: _Step) -> Array:
         sizes = {**self.sizes, self.program.samples: step.rows}

@@ -8,11 +8,10 @@ Instructions carry no fast-math flag: `reassoc` would undo x - n·ln2 in two par
 written is what runs, in that order.
 
 All of them: NaN in, NaN out; overflow gives infinity, underflow 0, by way of the denormal numbers where the caller's
-mode keeps them (a compiled step's does not: builtins.py, flush_tiny). The error bounds in
-the docstrings are in units in the last place (ulp) of the result's own format, the larger of float32 (44 million
-numbers from all over its range, against float64) and float64 (over a million, against 80-bit numbers; erf 140,000,
-against mpmath; sin and cos up to 10⁴). What has none is exact, but for power. tests/kernels/test_scalars.py holds each
-function to its docstring.
+mode keeps them (a compiled step's does not: builtins.py, flush_tiny). The error bounds in the docstrings are in units
+in the last place (ulp) of the result's own format, the larger of float32 (44 million numbers from all over its range,
+against float64) and float64 (over a million, against 80-bit numbers; erf 140,000, against mpmath; sin and cos up to
+10⁴). What has none is exact, but for power. tests/kernels/test_scalars.py holds each function to its docstring.
 """
 
 from __future__ import annotations

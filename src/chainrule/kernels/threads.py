@@ -74,10 +74,7 @@ def build_barrier(module: ir.Module) -> ir.Function:
     name = "chainrule_barrier"
     if name in module.globals:
         return module.globals[name]
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [WORD.as_pointer(), WORD]), name)
-    function.linkage = "linkonce_odr"
-    for attribute in ("noinline", "nounwind"):
-        function.attributes.add(attribute)
+    function = _new_function(module, name, ir.VoidType(), 2)
     control, threads = function.args
     names = ("entry", "arrive", "last", "spin", "wait", "pause", "give_way", "done")
     entry, arrive, last, spin, wait, pause, give_way, done = (function.append_basic_block(n) for n in names)
@@ -132,7 +129,7 @@ def build_offer(module: ir.Module) -> ir.Function:
     name = "chainrule_offer"
     if name in module.globals:
         return module.globals[name]
-    function = _queue_function(module, name, ir.VoidType(), 5)
+    function = _new_function(module, name, ir.VoidType(), 5)
     control, queue, thread, threads, units = function.args
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     first, end = (builder.sdiv(builder.mul(units, t), threads) for t in (thread, builder.add(thread, WORD(1))))
@@ -155,7 +152,7 @@ def build_take(module: ir.Module) -> ir.Function:
     name = "chainrule_take"
     if name in module.globals:
         return module.globals[name]
-    function = _queue_function(module, name, WORD, 4)
+    function = _new_function(module, name, WORD, 4)
     control, queue, thread, threads = function.args
     names = ("entry", "alone", "together", "mine", "others", "look", "help", "none")
     entry, alone, together, mine, others, look, help_, none = (function.append_basic_block(n) for n in names)
@@ -209,7 +206,8 @@ def build_take(module: ir.Module) -> ir.Function:
     return function
 
 
-def _queue_function(module: ir.Module, name: str, result: ir.Type, arguments: int) -> ir.Function:
+def _new_function(module: ir.Module, name: str, result: ir.Type, arguments: int) -> ir.Function:
+    """A function of the control words and other whole numbers: one in a module, never inlined."""
     function = ir.Function(module, ir.FunctionType(result, [WORD.as_pointer(), *[WORD] * (arguments - 1)]), name)
     function.linkage = "linkonce_odr"
     for attribute in ("noinline", "nounwind"):

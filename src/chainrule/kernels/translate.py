@@ -174,7 +174,7 @@ class FunctionTranslator:
             case ast.For(ast.Name(name), ast.Call(ast.Name("range"), arguments), body, []):
                 self.loop(node, name, [self.whole(a) for a in arguments], body)
             case ast.While(test, body, []):
-                self.repeat(test, body)
+                self.repeat(lambda: self.decision(test), lambda: self.statements(body))
             case ast.If(test, body, otherwise):
                 self.branch(self.decision(test), body, otherwise)
             case ast.Return(None) if self.returns_nothing():
@@ -216,27 +216,23 @@ class FunctionTranslator:
             raise self.parent.error(node, "range counts upwards")
         counter = self.stack(INT)
         self.builder.store(start, counter)
-        head, inside, after = (self.function.append_basic_block(n) for n in ("head", "inside", "after"))
-        self.builder.branch(head)
-        self.builder.position_at_end(head)
-        now = self.builder.load(counter)
-        self.builder.cbranch(self.builder.icmp_signed("<", now, stop), inside, after)
-        self.builder.position_at_end(inside)
-        self.assign(node, name, now)
-        self.statements(body)
-        if not self.builder.block.is_terminated:
-            more = self.builder.add(self.builder.load(counter), step, flags=("nsw",))
-            self.builder.store(more, counter)
-            self.builder.branch(head)
-        self.builder.position_at_end(after)
 
-    def repeat(self, test: ast.expr, body: list[ast.stmt]) -> None:
+        def turn() -> None:
+            self.assign(node, name, self.builder.load(counter))
+            self.statements(body)
+            if not self.builder.block.is_terminated:
+                more = self.builder.add(self.builder.load(counter), step, flags=("nsw",))
+                self.builder.store(more, counter)
+
+        self.repeat(lambda: self.builder.icmp_signed("<", self.builder.load(counter), stop), turn)
+
+    def repeat(self, test: Callable[[], ir.Value], turn: Callable[[], None]) -> None:
         head, inside, after = (self.function.append_basic_block(n) for n in ("head", "inside", "after"))
         self.builder.branch(head)
         self.builder.position_at_end(head)
-        self.builder.cbranch(self.decision(test), inside, after)
+        self.builder.cbranch(test(), inside, after)
         self.builder.position_at_end(inside)
-        self.statements(body)
+        turn()
         if not self.builder.block.is_terminated:
             self.builder.branch(head)
         self.builder.position_at_end(after)

@@ -65,13 +65,20 @@ class Walks:
     @contextmanager
     def units(self, w: Writer) -> Iterator[None]:
         """A loop over `units` pieces of work that write nothing in common: whoever is free takes the next (take)."""
-        queue, self.queues = self.queues, self.queues + 1
-        take = f"unit = take(control, {queue}, thread, threads)"
-        w.line(f"offer(control, {queue}, thread, threads, units)")
+        offer, take = self.queue("units")
+        w.line(offer)
         w.line(take)
         with w.block("while unit >= 0:"):
             yield
             w.line(take)
+
+    def queue(self, units: str) -> tuple[str, str]:
+        """Of a queue of its own, the lines that offer this thread's share of so many units and take the next `unit`."""
+        number, self.queues = self.queues, self.queues + 1
+        return (
+            f"offer(control, {number}, thread, threads, {units})",
+            f"unit = take(control, {number}, thread, threads)",
+        )
 
     @contextmanager
     def function(self, group: Group, kind: str, extra: Sequence[str] = ()) -> Iterator[Writer]:
