@@ -60,8 +60,15 @@ def test_korean_where_a_font_can_draw_it_else_english(tmp_path, monkeypatch):
         monkeypatch.setattr(plots, "_korean_font", lambda: None)
         assert plots._label("loss") == "loss"
         plots.save_curves(history(loss=1.0), tmp_path / "curves.png")  # a missing glyph would be a warning, so an error
-        monkeypatch.setattr(plots, "_korean_font", lambda: "NanumGothic")
+        # STIX comes with matplotlib: a font that is there on every machine, in place of a Korean one.
+        monkeypatch.setattr(plots, "_korean_font", lambda: "STIXGeneral")
         assert plots._label("loss") == "손실"
+        figures = []
+        monkeypatch.setattr(plots, "_write", lambda figure, path: figures.append(figure))
+        plots.save_curves(history(loss=1.0), tmp_path / "curves.png")
+        plots.save_digits(np.zeros((1, 784), np.uint8), tmp_path / "digits.png", titles=["영"])
+        texts = [text for figure in figures for axes in figure.axes for text in (axes.title, axes.xaxis.label)]
+        assert all(text.get_fontfamily()[0] == "STIXGeneral" for text in texts)
     finally:
         set_language(None)
 

@@ -51,11 +51,12 @@ def save_curves(history: History, path: str | Path, *, test: Mapping[str, float]
         for n in history.history
         if not n.startswith("val_") and n != "seconds" and np.ndim(history.history[n][-1]) == 0
     ]
-    figure = _figure(4.6 * len(names), 3.6)
-    for place, name in enumerate(names, start=1):
-        axes = figure.add_subplot(1, len(names), place)
-        _curve(axes, history, name, (test or {}).get(name))
-    _write(figure, path)
+    with fonts():
+        figure = new_figure(4.6 * len(names), 3.6)
+        for place, name in enumerate(names, start=1):
+            axes = figure.add_subplot(1, len(names), place)
+            _curve(axes, history, name, (test or {}).get(name))
+        _write(figure, path)
 
 
 def _curve(axes: Any, history: History, name: str, test: float | None) -> None:
@@ -109,17 +110,18 @@ def _save_rows(
     rows: Sequence[Array], path: str | Path, shape: tuple[int, ...] | None, titles: Sequence[str] | None
 ) -> None:
     columns = max(len(row) for row in rows)
-    figure = _figure(0.75 * columns, (0.95 if titles else 0.75) * len(rows))
-    for line, images in enumerate(rows):
-        white = 255.0 if images.dtype == np.uint8 else max(1.0, float(np.max(images)))
-        for column, image in enumerate(images):
-            axes = figure.add_subplot(len(rows), columns, line * columns + column + 1)
-            pixels = np.reshape(image, shape or image_shape(images))
-            axes.imshow(pixels, cmap="gray_r", interpolation="nearest", vmin=0, vmax=white)
-            axes.set_axis_off()
-            if titles:
-                axes.set_title(titles[line * PER_ROW + column], fontsize=9)
-    _write(figure, path)
+    with fonts():
+        figure = new_figure(0.75 * columns, (0.95 if titles else 0.75) * len(rows))
+        for line, images in enumerate(rows):
+            white = 255.0 if images.dtype == np.uint8 else max(1.0, float(np.max(images)))
+            for column, image in enumerate(images):
+                axes = figure.add_subplot(len(rows), columns, line * columns + column + 1)
+                pixels = np.reshape(image, shape or image_shape(images))
+                axes.imshow(pixels, cmap="gray_r", interpolation="nearest", vmin=0, vmax=white)
+                axes.set_axis_off()
+                if titles:
+                    axes.set_title(titles[line * PER_ROW + column], fontsize=9)
+        _write(figure, path)
 
 
 # --- what all pictures share ------------------------------------------------------------------------------------------
@@ -216,10 +218,6 @@ def word(key: str, **values: object) -> str:
 
 def _drawn_language() -> str:
     return "ko" if language() == "ko" and _korean_font() else "en"
-
-
-def _figure(width: float, height: float) -> Any:
-    return new_figure(width, height)
 
 
 def _write(figure: Any, path: str | Path) -> None:
