@@ -12,7 +12,7 @@ from chainrule.derivation.adjoint import derive_system
 from chainrule.errors import NotDifferentiable
 from chainrule.formula.expr import Symbol
 from chainrule.formula.system import Update as UpdateLine
-from chainrule.kernels.schedule import ENTRIES, SAMPLES, Group, schedule
+from chainrule.kernels.schedule import ENTRIES, SAMPLES, Group, schedule, without_gradient
 from chainrule.kernels.source import Module, write_module
 from chainrule.program.instructions import Instruction, Program, Update, reads
 from chainrule.program.lower import lower_training
@@ -143,3 +143,21 @@ def test_weights_on_the_left_of_the_samples_are_shared_by_entries():
     (product,) = [f for f in module.functions if f.group.head.out.tensor in ("h", "a_h") and f.kind == "tiles"]
     assert product.group.by == ENTRIES
     assert "threads" in product.arguments
+
+
+CHANGED = {
+    "gradient_descent": set(),
+    "adagrad": set(),
+    "rmsprop": {"v_W1"},
+    "momentum": {"v_W1", "W1"},
+    "adam": {"m_W1", "v_W1", "W1"},
+    "w <- w - 0.1*(g + 0.01*w)": {"W1"},
+}
+
+
+@pytest.mark.parametrize("rule", CHANGED)
+def test_what_a_rule_changes_without_a_gradient(rule):
+    """By the textbook's formulas, with g = 0: RMSprop v <- ρv, Adam m and v, and by m the weights."""
+    program, _ = case("two layers", {}, 3).network("float64").training_program(rule)
+    (group,) = (g for g in schedule(program) if "W1" in g.writes)
+    assert {i.out.tensor for i in without_gradient(group)} == CHANGED[rule]

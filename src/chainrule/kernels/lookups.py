@@ -18,7 +18,7 @@ from contextlib import contextmanager
 
 from chainrule.formula.expr import Expr, Slot, base_index
 from chainrule.kernels.expressions import Writer
-from chainrule.kernels.schedule import Group, nothing_without_gradient
+from chainrule.kernels.schedule import Group, without_gradient
 from chainrule.kernels.walks import Walks
 from chainrule.program.instructions import Reduce
 from chainrule.program.lookups import Rows, pinned, rows_of, terms
@@ -46,7 +46,7 @@ class Lookups(Walks):
         heads, links = f"heads {number}", f"links {number}"
         self.words[heads] = (tuple(map(base_index, rows.row)), 2, "int32")
         self.words[links] = (tuple(map(base_index, rows.entry)), len(rows.entry), "int32")
-        quiet = nothing_without_gradient(group)
+        quiet = not without_gradient(group)
         h, k = (self.names("tensor", name) for name in (heads, links))
         with self.function(group, "rows", [h, k]) as w:
             self.load_scalars(w, group)

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from chainrule.formula.expr import ZERO, Delta, Element, Expr, Mul, Position, elements, mul, transform, walk
+from chainrule.formula.expr import ZERO, Delta, Element, Expr, Mul, Number, Position, elements, mul, transform, walk
 from chainrule.kernels.layout import Layout
 from chainrule.program.instructions import ACCUMULATOR, Contract, Instruction, Map, Program, Reduce, Update, reads
 from chainrule.program.lookups import tables
@@ -71,20 +71,28 @@ def value_of(instruction: Instruction) -> Expr:
     return instruction.epilogue if isinstance(instruction, Contract | Reduce) else instruction.value
 
 
-def nothing_without_gradient(group: Group) -> bool:
-    """Whether a row whose sum is 0 stays as it is (plain descent): then nothing is to be done for it."""
+def without_gradient(group: Group) -> list[Map | Update]:
+    """What is left of a group's instructions for a row whose sum is 0: of plain descent nothing, of RMSprop v <- ρv."""
     values: dict[str, Expr] = {ACCUMULATOR: ZERO}
+    changed: list[Map | Update] = []
 
     def known(node: Expr) -> Expr:
         return values.get(node.tensor, node) if isinstance(node, Element) else node
 
     for instruction in group.instructions:
+        out = instruction.out
         new = transform(value_of(instruction), known)
-        unchanged = isinstance(instruction, Update) and new == instruction.out
-        if instruction.out.tensor in group.stored and not unchanged:
-            return False
-        values[instruction.out.tensor] = new
-    return True
+        if new == out or (isinstance(new, Number) and out.tensor not in group.stored):
+            values[out.tensor] = new
+        else:
+            kind = Update if isinstance(instruction, Update) else Map
+            changed.append(kind(out, new, instruction.formula))
+    wanted, left = set(group.stored), list[Map | Update]()
+    for instruction in reversed(changed):
+        if instruction.out.tensor in wanted:
+            wanted |= set(reads(instruction))
+            left.insert(0, instruction)
+    return left
 
 
 def schedule(program: Program) -> list[Group]:

@@ -33,7 +33,7 @@ from chainrule.formula.expr import (
     free_indices,
     walk,
 )
-from chainrule.kernels.schedule import Group, nothing_without_gradient
+from chainrule.kernels.schedule import Group, without_gradient
 from chainrule.kernels.source import Module
 from chainrule.program.instructions import ACCUMULATOR, Contract, Instruction, Map, Program, Reduce, Update, reads
 from chainrule.program.lookups import pinned, rows_of, terms
@@ -157,7 +157,7 @@ def _pinned_sizes(instruction: Instruction, program: Program, sizes: Sizes) -> S
 def _rows_alone(group: Group, program: Program, sizes: Sizes) -> float:
     """The entries of the rows that plain descent changes, where it looks at no other; else those of all."""
     rows = rows_of(group.head, program)
-    if rows is None or not nothing_without_gradient(group):
+    if rows is None or without_gradient(group):
         return float("inf")
     return sizes.entries([*rows.entry, *rows.along])
 
