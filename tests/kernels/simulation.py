@@ -154,10 +154,10 @@ def names_of(dtype: str, team: Team) -> dict[str, object]:
         return Pointer(Memory("stack", np.full(count, np.nan).astype(kind), team))
 
     def tile(a: Pointer, row_step: int, sum_step: int, rows: int, b: Pointer, b_step: int, length: int,
-             out: Pointer) -> None:  # fmt: skip
+             go_on: int, out: Pointer) -> None:  # fmt: skip
         assert 0 < rows <= shape.rows
         for r in range(rows):
-            total = np.zeros(panel, dtype)
+            total = out.many(r * panel, panel) if go_on else np.zeros(panel, dtype)
             for s in range(length):
                 total += a[r * row_step + s * sum_step] * b.many(s * b_step, panel)
             out.put(r * panel, total)

@@ -40,7 +40,7 @@ def product(a, b, out, rows, length):
     acc = stack(TILE_ROWS * PANEL)
     for row in range(0, rows, TILE_ROWS):
         count = least(TILE_ROWS, rows - row)
-        tile(at(a, row * length), length, 1, count, b, PANEL, length, acc)
+        tile(at(a, row * length), length, 1, count, b, PANEL, length, 0, acc)
         for r in range(count):
             for lane in range(0, PANEL, LANES):
                 put(out, (row + r) * PANEL + lane, tanh(vector(acc, r * PANEL + lane)))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from chainrule.errors import Diverged
-from chainrule.kernels import native
+from chainrule.kernels import native, products
 from chainrule.kernels.host import tile_shape
 from chainrule.kernels.threads import run_team
 from chainrule.training.loop import Plan
@@ -27,17 +27,19 @@ BIG = {"i": 70, "j": 53, "k": 19, "l": 30, "c": 5, "d": 6}
 NAMES = ["two layers", "deep", "three indices", "tied", "skip", "two losses", "statistics", "mixed rows", "no loss"]
 
 
-def weights(drawn: Case, threads: int, dtype: str = "float32", profile: bool = False) -> dict[str, np.ndarray]:
+def weights(
+    drawn: Case, threads: int, dtype: str = "float32", profile: bool = False, batch: int = 50
+) -> dict[str, np.ndarray]:
     net = drawn.network(dtype)
-    plan = Plan(batch_size=50, threads=threads, profile=profile)
+    plan = Plan(batch_size=batch, threads=threads, profile=profile)
     arrays = net.bind((drawn.data,), {}, ("input", "target", "label"))
     program, _ = net.training_program(None, net.metrics(arrays))
     runner = make_runner(net, program, arrays, plan)
     rows = len(next(iter(arrays.values())))
-    steps = -(-rows // 50)
+    steps = -(-rows // batch)
     for epoch in range(3):
         order = np.random.default_rng(epoch).permutation(rows)
-        runner.epoch(order, 50, _Rates(net, program, plan, steps).table(0, steps), Silent())
+        runner.epoch(order, batch, _Rates(net, program, plan, steps).table(0, steps), Silent())
     return runner.state()
 
 
@@ -56,6 +58,15 @@ def test_the_same_bits_from_lists(name):
     first = weights(drawn, 1)
     for threads in (2, 3, 5):
         assert_same_bits(weights(drawn, threads), first)
+
+
+def test_the_same_bits_in_parts(monkeypatch):
+    """Sums over 600 and 300 terms, in three parts and two; columns of two blocks."""
+    drawn = case("two layers", {"i": 600, "j": 300, "k": 260}, 240)
+    whole = weights(drawn, 2, batch=240)
+    monkeypatch.setattr(products, "SMALL_WEIGHTS", 0)
+    for threads in (1, 2):
+        assert_same_bits(weights(drawn, threads, batch=240), whole)
 
 
 @pytest.mark.parametrize("name", ["two layers", "statistics"])

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 
 from chainrule.errors import Diverged, NotationError, NotDifferentiable
-from chainrule.kernels import lists, native
+from chainrule.kernels import lists, native, products, source
+from chainrule.kernels.host import tile_shape
 from chainrule.training.network import Network, formula
 from tests.kernels import simulation
 from tests.kernels.networks import TEXTS, Case, case, thinned
@@ -26,11 +27,12 @@ ROWS, BATCH = 20, 13  # 13 rows are three tiles of 6, the last of one row; the s
 
 def check(drawn: Case, threads: int, backward: bool = False, dtype: str = "float64", **options: object) -> object:
     """Simulate an epoch, interpret it, and compare weights, states, loss and the count of samples."""
-    runner = simulate(drawn.network(dtype), drawn.data, batch_size=BATCH, threads=threads, backward=backward, **options)
+    options = {"batch_size": BATCH} | options
+    runner = simulate(drawn.network(dtype), drawn.data, threads=threads, backward=backward, **options)
     options.pop("profile", None)
     slow = drawn.network(dtype)
     start = slow.parameters
-    options |= {"batch_size": BATCH, "shuffle": False, "verbose": 0, "engine": "interpreter"}
+    options |= {"shuffle": False, "verbose": 0, "engine": "interpreter"}
     history = slow.fit(drawn.data, advice=False, **options)
     assert_equal(runner, slow, start, 1e-8 if dtype == "float64" else 3e-4)
     assert runner.last_report.samples == len(next(iter(drawn.data.values())))
@@ -81,6 +83,26 @@ def test_columns_that_share_lists(monkeypatch):
         runner = check(drawn, threads=threads, backward=True, **rule(drawn, "rmsprop"))
         assert [walked.shared for walked in runner.module.sparse.values()] == [True]
         check(drawn, threads=2, **rule(drawn, "gradient_descent"))
+
+
+@pytest.mark.parametrize(("name", "i"), [("two layers", 11), ("tied", 9), ("skip", 11)])
+def test_sums_in_parts(name, i, monkeypatch):
+    """Weights of any size count as large: 4 terms at a time, for 6 rows and two panels."""
+    columns = 2 * tile_shape("float64").panel
+    changes = {"SMALL_WEIGHTS": 0, "TERMS": 4, "COLUMNS": columns, "LEFT_ENTRIES": 6 * columns}
+    for constant, value in changes.items():
+        for module in (products, native, source):
+            monkeypatch.setattr(module, constant, value, raising=module is products)
+    drawn, real = case(name, {"i": i, "j": 3 * columns // 2}, 2 * BATCH), simulation.Simulation
+
+    def forgetful(text, *given):
+        return real(text.replace(" part, acc)", " 0, acc)"), *given)
+
+    options = {"threads": 2, "batch_size": 2 * BATCH} | rule(drawn, "gradient_descent")
+    check(drawn, backward=True, **options)
+    monkeypatch.setattr(simulation, "Simulation", forgetful)
+    with pytest.raises(AssertionError):
+        check(drawn, **options)
 
 
 def test_the_text_with_clocks_is_the_same_step():

@@ -24,7 +24,7 @@ SPARSE = ctypes.CFUNCTYPE(
     None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, *[ctypes.c_int64] * 2, ctypes.c_void_p
 )  # fmt: skip
 TILE = ctypes.CFUNCTYPE(
-    None, ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p, *[ctypes.c_int64] * 2, ctypes.c_void_p
+    None, ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p
 )  # fmt: skip
 
 
@@ -179,7 +179,7 @@ def test_sparse_and_dense_agree(kernels, panels, density):
     out = kernels.product((1, panels), places, row[places, None], b).reshape(panels, -1)
     for panel in range(panels):
         dense = np.zeros((shape.rows, shape.panel), kernels.dtype)
-        kernels.tile(row.ctypes.data, length, 1, 1, b[panel].ctypes.data, shape.panel, length, dense.ctypes.data)
+        kernels.tile(row.ctypes.data, length, 1, 1, b[panel].ctypes.data, shape.panel, length, 0, dense.ctypes.data)
         # The same products in the same order, and zeros between them.
         assert np.array_equal(out[panel], dense[0])
 

@@ -23,6 +23,7 @@ SIGNATURE = ctypes.CFUNCTYPE(
     ctypes.c_void_p,
     ctypes.c_int64,
     ctypes.c_int64,
+    ctypes.c_int64,
     ctypes.c_void_p,
 )
 
@@ -65,7 +66,7 @@ def test_every_row_count(tile, length, transposed):
         b = random(rng, length, shape.panel, dtype=dtype)
         out = np.full((shape.rows, shape.panel), np.nan, dtype)
         function(
-            a.ctypes.data, row_step, sum_step, rows, b.ctypes.data, shape.panel, length, out.ctypes.data
+            a.ctypes.data, row_step, sum_step, rows, b.ctypes.data, shape.panel, length, 0, out.ctypes.data
         )  # fmt: skip
         left = a.T if transposed else a
         exact = left.astype(np.longdouble) @ b.astype(np.longdouble)
@@ -82,8 +83,20 @@ def test_b_may_have_a_step_of_its_own_and_no_alignment(tile):
     memory = random(rng, 1 + 20 * (shape.panel + 3), dtype=dtype)
     b = memory[1:].reshape(20, shape.panel + 3)
     out = np.zeros((shape.rows, shape.panel), dtype)
-    function(a.ctypes.data, 20, 1, shape.rows, b.ctypes.data, shape.panel + 3, 20, out.ctypes.data)
+    function(a.ctypes.data, 20, 1, shape.rows, b.ctypes.data, shape.panel + 3, 20, 0, out.ctypes.data)
     assert np.allclose(out, a @ b[:, : shape.panel], rtol=1e-4, atol=1e-4)
+
+
+def test_a_sum_in_parts_has_the_bits_of_a_whole_one(tile):
+    function, shape, dtype = tile
+    rng = np.random.default_rng(1)
+    a, b = random(rng, 5, 300, dtype=dtype), random(rng, 300, shape.panel, dtype=dtype)
+    whole, parts = np.zeros((2, shape.rows, shape.panel), dtype)
+    function(a.ctypes.data, 300, 1, 5, b.ctypes.data, shape.panel, 300, 0, whole.ctypes.data)
+    for go_on, (first, last) in enumerate(((0, 1), (1, 150), (150, 150), (150, 300))):
+        places = a.ctypes.data + first * a.itemsize, b[first:].ctypes.data
+        function(places[0], 300, 1, 5, places[1], shape.panel, last - first, go_on, parts.ctypes.data)
+    assert np.array_equal(parts, whole)
 
 
 def test_nan_and_infinity_come_through(tile):
@@ -92,7 +105,7 @@ def test_nan_and_infinity_come_through(tile):
     a[1, 2], a[2, 3] = np.nan, np.inf
     b = np.ones((4, shape.panel), dtype)
     out = np.zeros((shape.rows, shape.panel), dtype)
-    function(a.ctypes.data, 4, 1, shape.rows, b.ctypes.data, shape.panel, 4, out.ctypes.data)
+    function(a.ctypes.data, 4, 1, shape.rows, b.ctypes.data, shape.panel, 4, 0, out.ctypes.data)
     assert np.all(np.isnan(out[1])) and np.all(np.isposinf(out[2]))
     assert np.all(out[[0, *range(3, shape.rows)]] == 0)
 

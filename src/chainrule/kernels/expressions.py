@@ -48,12 +48,12 @@ _WORDS = """
     address ahead at b barrier batch batch_first begun block blocks c capacity chunk chunks clock clocks column
     control cos count counts decided deliver draw draw_lanes e end epoch erf exp expm1 first first_lanes float32_at
     float64 float64_at floor found g gather int32_at int64 int64_at kernel keys lane lanes lanes_from last last_row
-    least left length load log log1p math max max_lanes maximum min min_lanes minimum n now number order out p pack
+    least left length load log log1p math max max_lanes maximum min min_lanes minimum n now number order out p
     packs pairs panel panels place power prefetch put put_pair q r range relu result round row rows s same samples
     scalar select sigmoid sign sin slot softplus source spread sqrt stack stack_int64 start step stop store
     sum_lanes sums t tail tanh thread threads tile tiles total uint8_at unit units value vector walk_list watch wide
     width down turn pair_place begin copy_numbers copy_listed flush_tiny mode restore walk_both put_both lists right
-    offer packed take shares
+    offer packed take shares beside even part parts room small term terms
 """
 TAKEN = frozenset(_WORDS.split())
 

@@ -20,7 +20,7 @@ from chainrule.kernels.compile import Compiled, compile_source, pointer
 from chainrule.kernels.host import host, tile_shape
 from chainrule.kernels.layout import LINE_BYTES, Layout, Room
 from chainrule.kernels.lists import Lists, compress, density, lists_of, neighbours_together
-from chainrule.kernels.products import LEFT_ENTRIES, PACKED
+from chainrule.kernels.products import LEFT_ENTRIES, ROOM
 from chainrule.kernels.schedule import copy_name
 from chainrule.kernels.source import (
     BATCH,
@@ -300,7 +300,7 @@ class NativeRunner:
             panels = -(-_size(sizes, column) // self.room.panel)
             inner = int(np.prod([_size(sizes, i) for i in (*outer, *summed)], dtype=np.int64))
             want(name, panels * self.room.panel * inner)
-        want(PACKED, threads * LEFT_ENTRIES)
+        want(ROOM, threads * LEFT_ENTRIES)
         for name, entries in wanted.items():
             if name in self.module.addresses:
                 self.memory[name] = aligned(entries, self.dtype)

@@ -19,7 +19,7 @@ from chainrule.kernels.host import host, tile_shape
 from chainrule.kernels.layout import Layout, Room
 from chainrule.kernels.lists import blocks_of
 from chainrule.kernels.native import aligned, mostly_zero, wide
-from chainrule.kernels.products import LEFT_ENTRIES, PACKED
+from chainrule.kernels.products import LEFT_ENTRIES, ROOM
 from chainrule.kernels.schedule import ENTRIES, copy_name, schedule
 from chainrule.kernels.source import (
     BATCH,
@@ -239,7 +239,7 @@ class Predictor:
             panels = -(-_size(sizes, column) // self.room.panel)
             inner = int(np.prod([_size(sizes, i) for i in (*outer, *summed)], dtype=np.int64))
             wanted[name] = panels * self.room.panel * inner
-        wanted[PACKED] = step.threads * LEFT_ENTRIES
+        wanted[ROOM] = step.threads * LEFT_ENTRIES
         for name, entries in wanted.items():
             if name in step.module.addresses:
                 step.memory[name] = aligned(entries, self.dtype)

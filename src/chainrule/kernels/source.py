@@ -23,7 +23,7 @@ from chainrule.kernels.gathers import (
     list_arguments,
     list_width,
 )
-from chainrule.kernels.products import PACKED, Products
+from chainrule.kernels.products import ROOM, SMALL_WEIGHTS, Products
 from chainrule.kernels.results import deliver_function, watch_function
 from chainrule.kernels.schedule import (
     ENTRIES,
@@ -43,9 +43,10 @@ from chainrule.program.passes import signs_of_results
 
 # Words of `number`; the sizes, strides and capacities that Module.numbers names follow.
 ROWS, BATCH, FIRST_STEP, LAST_STEP, EPOCH_STEPS, FIRST_NUMBER = range(6)
-# Shares of the batch's rows, for each thread, so that who is slow does less. Products of dense inputs do not mind fewer
-# rows at a time. Where non-zeros are walked, all weights come from the third-level cache for each share: with 4 shares
-# a thread, case A's forward walk took 1.16 of the time, and with 2, 1.05; so there it is one.
+# Shares of the batch's rows, for each thread, so that who is slow does less: 4, where the weights are small. But for
+# each share all weights are read again. Large ones come from far away: of 2,048 × 2,048, a product takes 1.03 of the
+# time with 2 shares a thread and 1.05 to 1.1 with 4. And where non-zeros are walked, case A's took 1.05 and 1.16. So
+# there it is one.
 SHARES = 4
 # Memory that is no tensor's. Tensors' names have no spaces, so none is called so.
 ORDER, SUMS, RESULT, CLOCKS, KEYS = "the order", "the sums", "the result", "the clocks", "the keys"
@@ -269,9 +270,9 @@ class _ModuleWriter:
             add(1, f"{names('tensor', name)} = {self._address(name, 'F')}")
         for name, (_, _, kind) in self.walks.words.items():
             add(1, f"{names('tensor', name)} = {self._address(name, kind)}")
-        packed = names("tensor", PACKED)
+        packed = names("tensor", ROOM)
         if any(packed in f.arguments for f in self.walks.functions):
-            add(1, f"{packed} = {self._address(PACKED, 'F')}")
+            add(1, f"{packed} = {self._address(ROOM, 'F')}")
         for tensor in program.inputs:
             source = names("tensor", f"{tensor.name} source")
             add(1, f"{source} = {self._address(f'{tensor.name} source', self.input_dtypes[tensor.name])}")
@@ -306,7 +307,7 @@ class _ModuleWriter:
         add(2, f"{n} = least(number[{BATCH}], end - batch_first)")
         # Rows come in shares of whole tiles.
         add(2, f"tiles = ({n} + TILE_ROWS - 1) // TILE_ROWS")
-        add(2, "shares = threads" if self.sparse else f"shares = select(threads > 1, {SHARES} * threads, 1)")
+        add(2, f"shares = {self._shares()}")
         for position, (name, _) in enumerate(program.scalars):
             add(2, f"{names('scalar', name)} = F(scalar[s * {len(program.scalars)} + {position}])")
         for position, draw in enumerate(draws):
@@ -325,6 +326,15 @@ class _ModuleWriter:
         add(3, "return s + 1")
         add(1, "restore(mode)")
         add(1, f"return number[{LAST_STEP}]")
+
+    def _shares(self) -> str:
+        """Into how many shares the rows of a batch are divided."""
+        if self.sparse:
+            return "threads"
+        weights = [t.indices for t in self.program.tensors.values() if t.role == "parameter" and len(t.indices) > 1]
+        entries = dict.fromkeys(" * ".join(self.names("size", i) for i in indices) for indices in weights)
+        few = " and ".join(["threads > 1", *(f"{count} <= {SMALL_WEIGHTS}" for count in entries)])
+        return f"select({few}, {SHARES} * threads, threads)"
 
     def _clock(self, part: str, depth: int = 2) -> None:
         """Add the time since the last look at the clock to a part's."""

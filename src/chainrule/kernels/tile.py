@@ -1,9 +1,10 @@
 """The microkernel: one tile of a matrix product, all of its sums in vector registers.
 
-    out[r*panel + c] = Σ_s a[r*row_step + s*sum_step] * b[s*b_step + c]      r < rows, c < panel
+    out[r*panel + c] = start + Σ_s a[r*row_step + s*sum_step] * b[s*b_step + c]      r < rows, c < panel
 
-The inner loop loads the vectors of b, broadcasts one number of a for each row, and adds rows × vectors products; out is
-written once, at the end, so that an epilogue finds it in the first-level cache.
+`start` is 0, or what is in out where `go_on` is not 0, so that a long sum may be done in parts and is still one sum in
+one order. The inner loop loads the vectors of b, broadcasts one number of a for each row, and adds rows × vectors
+products; out is written once, at the end, so that an epilogue finds it in the first-level cache.
 
 Measured on one core of a Zen 3 (AVX2, tile of 6 × 16 float32), where a loop of multiply-adds that touches no memory
 reaches 103 GFLOP/s: 86 to 97 at 512 to 2,048 sums, 73 to 88 at 128; float64: 44 to 48 of 52. Doing two or three s in a
@@ -30,13 +31,13 @@ def element_type(dtype: str) -> ir.Type:
 def build_tile(module: ir.Module, shape: TileShape, dtype: str) -> ir.Function:
     """The microkernel as a function of `module`, built once per module.
 
-    Its arguments are those of `tile`: a, row_step, sum_step, rows, b, b_step, length, out.
+    Its arguments are those of `tile`: a, row_step, sum_step, rows, b, b_step, length, go_on, out.
     """
     name = f"chainrule_tile_{shape.rows}x{shape.vectors}x{shape.lanes}_{dtype}"
     if name in module.globals:
         return module.globals[name]
     pointer = element_type(dtype).as_pointer()
-    arguments = [pointer, INDEX, INDEX, INDEX, pointer, INDEX, INDEX, pointer]
+    arguments = [pointer, INDEX, INDEX, INDEX, pointer, INDEX, INDEX, INDEX, pointer]
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), name)
     # A function of its own, never inlined: the registers are all its, and a module with many products has one copy.
     function.linkage = "linkonce_odr"
@@ -63,11 +64,26 @@ class _TileBuilder:
         self.builder = ir.IRBuilder(function.append_basic_block("entry"))
 
     def build(self) -> None:
-        a, row_step, sum_step, rows, b, b_step, length, out = self.function.args
+        a, row_step, sum_step, rows, b, b_step, length, go_on, out = self.function.args
         row_starts = self._row_starts(a, row_step, rows)
-        sums = self._loop(row_starts, sum_step, b, b_step, length)
+        sums = self._loop(row_starts, sum_step, b, b_step, length, self._start(go_on, out))
         self._store(out, sums)
         self.builder.ret_void()
+
+    def _start(self, go_on: ir.Value, out: ir.Value) -> list[ir.Value]:
+        """What the sums begin with."""
+        builder, before = self.builder, self.builder.block
+        resume, begin = (self.function.append_basic_block(part) for part in ("resume", "begin"))
+        builder.cbranch(builder.icmp_signed("!=", go_on, INDEX(0)), resume, begin)
+        builder.position_at_end(resume)
+        loaded = [self._load_vector(out, number) for number in range(self.shape.rows * self.shape.vectors)]
+        builder.branch(begin)
+        builder.position_at_end(begin)
+        starts = [builder.phi(self.vector) for _ in loaded]
+        for start, old in zip(starts, loaded, strict=True):
+            start.add_incoming(ir.Constant(self.vector, None), before)
+            start.add_incoming(old, resume)
+        return starts
 
     def _row_starts(self, a: ir.Value, row_step: ir.Value, rows: ir.Value) -> list[ir.Value]:
         """Where each row of a begins; rows that do not exist repeat the last one, so that reads stay inside a."""
@@ -79,19 +95,17 @@ class _TileBuilder:
             starts.append(builder.gep(a, [builder.mul(clamped, row_step)]))
         return starts
 
-    def _loop(
-        self, row_starts: list[ir.Value], sum_step: ir.Value, b: ir.Value, b_step: ir.Value, length: ir.Value
-    ) -> list[ir.Value]:
+    def _loop(self, row_starts: list[ir.Value], sum_step: ir.Value, b: ir.Value, b_step: ir.Value, length: ir.Value,
+              first: list[ir.Value]) -> list[ir.Value]:  # fmt: skip
         """The sums over s, row by row."""
         builder, before = self.builder, self.builder.block
         head, body, after = (self.function.append_basic_block(part) for part in ("head", "body", "after"))
         builder.branch(head)
 
         builder.position_at_end(head)
-        zero = ir.Constant(self.vector, None)
         s, offset, column = builder.phi(INDEX), builder.phi(INDEX), builder.phi(b.type)
-        sums = [builder.phi(self.vector) for _ in range(self.shape.rows * self.shape.vectors)]
-        for phi, start in zip((s, offset, column, *sums), (INDEX(0), INDEX(0), b, *[zero] * len(sums)), strict=True):
+        sums = [builder.phi(self.vector) for _ in first]
+        for phi, start in zip((s, offset, column, *sums), (INDEX(0), INDEX(0), b, *first), strict=True):
             phi.add_incoming(start, before)
         builder.cbranch(builder.icmp_signed("<", s, length), body, after)
 
