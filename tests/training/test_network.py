@@ -102,6 +102,16 @@ def test_images_are_read_row_by_row_and_labels_become_one_hot():
     assert net.loss(images, [3, 1, 4, 1]) == pytest.approx(net.loss(images, np.eye(10)[[3, 1, 4, 1]]))
 
 
+def test_flat_images_for_formulas_that_name_rows_and_columns():
+    """(N, 6) for x[r, c] is N samples, with a class number each, and (2, 3) is one image."""
+    text = TWO_LAYERS.replace("x[i]", "x[r, c]").replace("sum[i]", "sum[r, c]").replace("W1[i, j]", "W1[r, c, j]")
+    net = formula(text, dtype="float64", sizes={"r": 2, "c": 3, "k": 3})
+    images = np.random.default_rng(0).random((4, 2, 3))
+    assert net.loss(images.reshape(4, 6), [2, 0, 1, 1]) == net.loss(images, [2, 0, 1, 1])
+    assert net.loss(images[0], 2) == pytest.approx(net.loss(images[:1], [2]))
+    assert net.predict(images.reshape(4, 6)) == pytest.approx(net.predict(images))
+
+
 def test_several_inputs_by_order_name_and_mapping():
     nand = formula(EXAMPLES / "nand.formula")
     x1, x2 = [0, 0, 1, 1], [0, 1, 0, 1]

@@ -124,11 +124,11 @@ def _checked(system: System, sizes: Sizes, wanted: Sequence[Tensor], given: Mapp
                 if _holds_batches(value):
                     raise DataError(say("training.batches_came", name=name, came=type(value).__name__))
             raise DataError(say("training.missing_data", name=tensor.name, wanted=", ".join(t.name for t in wanted)))
-    alone = _one_sample_alone(system, given)
+    alone = _one_sample_alone(system, sizes, given)
     counts = _class_counts(sizes, wanted, given)
     for tensor in wanted:
         value = given[tensor.name]
-        if alone and tensor.role == "target" and len(tensor.indices) == 2 and _dimensions(value) in (0, 1):
+        if alone and tensor.role == "target" and len(tensor.indices) == 2 and _axes(value) in (0, 1):
             value = [value]  # its one row or class, not as many class numbers
         if tensor.role == "input" and tensor.classes is not None:
             arrays[tensor.name] = _class_numbers(system, sizes, tensor, value, counts[tensor.classes])
@@ -204,13 +204,24 @@ def as_dense(arrays: Mapping[str, Any]) -> dict[str, Array]:
     return {name: np.asarray(array) if isinstance(array, SparseRows) else array for name, array in arrays.items()}
 
 
-def _one_sample_alone(system: System, given: Mapping[str, object]) -> bool:
+def _one_sample_alone(system: System, sizes: Sizes, given: Mapping[str, object]) -> bool:
     """Whether the inputs are one sample without a sample axis: x of shape (I,) for x[i]."""
     inputs = [t for t in system.of_role("input") if t.name in given and len(t.indices) > 1]
-    return bool(inputs) and all(_dimensions(given[t.name]) == len(t.indices) - 1 for t in inputs)
+    return bool(inputs) and all(_is_alone(system, sizes, t, given[t.name]) for t in inputs)
 
 
-def _dimensions(value: Any) -> int:
+def _is_alone(system: System, sizes: Sizes, tensor: Tensor, value: Any) -> bool:
+    """As _rows decides it: of 28×28 images, 2 axes are one image, but not (N, 784)."""
+    known = [sizes.known.get(i) for i in tensor.indices if i != system.samples]
+    return _axes(value) == len(known) and _may_be(known, np.shape(value))
+
+
+def _may_be(known: Sequence[int | None], shape: Sequence[int]) -> bool:
+    """Whether a shape has the sizes that are known."""
+    return all(k in (None, s) for k, s in zip(known, shape, strict=True))
+
+
+def _axes(value: Any) -> int:
     """How many axes an array or a list has; -1 for what is no array, such as rows of different lengths."""
     try:
         return int(np.ndim(value))
@@ -263,7 +274,7 @@ def _one(system: System, sizes: Sizes, tensor: Tensor, value: object) -> Array:
 def _rows(name: str, array: Array, own: Sequence[str], known: Sequence[int | None]) -> Array:
     """The array with one row a sample and one further axis per index."""
     rank = len(own)
-    if array.ndim == rank and rank > 0 and all(k in (None, s) for k, s in zip(known, array.shape, strict=True)):
+    if array.ndim == rank and rank > 0 and _may_be(known, array.shape):
         array = array[None]  # one sample alone
     elif array.ndim == 0:
         array = array.reshape(1)
@@ -277,7 +288,7 @@ def _rows(name: str, array: Array, own: Sequence[str], known: Sequence[int | Non
     if rank > 1 and array.ndim == 2 and len(full) == rank and array.shape[1] == math.prod(full):
         array = array.reshape(len(array), *full)
     shape = "(N" + "".join(f", {k if k is not None else i}" for i, k in zip(own, known, strict=True)) + ")"
-    fits = array.ndim == rank + 1 and all(k in (None, s) for k, s in zip(known, array.shape[1:], strict=True))
+    fits = array.ndim == rank + 1 and _may_be(known, array.shape[1:])
     if not fits:
         raise DataError(say("training.wrong_shape", name=name, came=tuple(array.shape), wanted=shape))
     return array
