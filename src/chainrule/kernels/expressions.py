@@ -53,7 +53,7 @@ _WORDS = """
     scalar select sigmoid sign sin slot softplus source spread sqrt stack stack_int64 start step stop store
     sum_lanes sums t tail tanh thread threads tile tiles total uint8_at unit units value vector walk_list watch wide
     width down turn pair_place begin copy_numbers copy_listed flush_tiny mode restore walk_both put_both lists right
-    offer packed take shares beside even part parts room small term terms
+    offer packed take shares beside part parts room small term terms
 """
 TAKEN = frozenset(_WORDS.split())
 

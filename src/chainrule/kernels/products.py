@@ -147,12 +147,9 @@ class Products(Lookups):
         left, inner = self.names("tensor", t.product.left.tensor), w.product_of_sizes(t.rows[1:])
         for end, code in (("begin", "start"), ("rows", "stop")):
             w.line(f"{end} = {code} * ({inner})" if inner != "1" else f"{end} = {code}")
-        most = f"({LEFT_ENTRIES // max(TERMS, COLUMNS)} // TILE_ROWS * TILE_ROWS)"
         w.line(f"small = length * panels * PANEL <= {SMALL_WEIGHTS} or (rows - begin) * length <= {LEFT_ENTRIES}")
         w.line(f"parts = select(small, 1, (length + {TERMS - 1}) // {TERMS})")
-        w.line(f"blocks = select(rows > begin, (rows - begin + {most} - 1) // {most}, 1)")
-        w.line("even = ((rows - begin + TILE_ROWS - 1) // TILE_ROWS + blocks - 1) // blocks * TILE_ROWS")
-        w.line("block = select(parts > 1, even, block)")
+        w.line(f"block = select(parts > 1, {LEFT_ENTRIES // max(TERMS, COLUMNS)} // TILE_ROWS * TILE_ROWS, block)")
         with w.block("for first in range(begin, rows, block):"):
             w.line("last = least(rows, first + block)")
             with w.block(f"for beside in range(0, panels, {COLUMNS} // PANEL):"), w.block("for part in range(parts):"):

@@ -270,9 +270,9 @@ class _ModuleWriter:
             add(1, f"{names('tensor', name)} = {self._address(name, 'F')}")
         for name, (_, _, kind) in self.walks.words.items():
             add(1, f"{names('tensor', name)} = {self._address(name, kind)}")
-        packed = names("tensor", ROOM)
-        if any(packed in f.arguments for f in self.walks.functions):
-            add(1, f"{packed} = {self._address(ROOM, 'F')}")
+        room = names("tensor", ROOM)
+        if any(room in f.arguments for f in self.walks.functions):
+            add(1, f"{room} = {self._address(ROOM, 'F')}")
         for tensor in program.inputs:
             source = names("tensor", f"{tensor.name} source")
             add(1, f"{source} = {self._address(f'{tensor.name} source', self.input_dtypes[tensor.name])}")

@@ -25,7 +25,7 @@ from __future__ import annotations
 from llvmlite import ir
 
 from chainrule.kernels.host import ITEM_BYTES, TileShape
-from chainrule.kernels.tile import declare_multiply_add, element_type
+from chainrule.kernels.tile import declare_multiply_add, element_type, start_of_sums, vectors_at
 from chainrule.kernels.translate import splat
 
 INDEX = ir.IntType(64)
@@ -66,32 +66,23 @@ def _build(function: ir.Function, shape: TileShape, dtype: str, panels: int, row
     word = ir.IntType(8 * item)
     vector = ir.VectorType(element_type(dtype), shape.lanes)
     multiply_add = declare_multiply_add(function.module, vector, item)
-    entry, resume, head, body, after = (
-        function.append_basic_block(n) for n in ("entry", "resume", "head", "body", "after")
-    )
     wide = panels * shape.vectors  # vectors of a row of sums
-    builder = ir.IRBuilder(entry)
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
     starts = [b]
     for _ in range(1, panels):
         starts.append(builder.gep(starts[-1], [panel_step]))
-    outs = [
-        builder.bitcast(builder.gep(out, [INDEX(n * shape.lanes)]), vector.as_pointer()) for n in range(rows * wide)
-    ]
-    builder.cbranch(builder.icmp_signed("!=", go_on, INDEX(0)), resume, head)
-
-    builder.position_at_end(resume)
-    before = [builder.load(o, align=item) for o in outs]
+    outs = vectors_at(builder, out, vector, rows * wide)
+    first_sums = start_of_sums(builder, go_on, outs, item)
+    before = builder.block
+    head, body, after = (function.append_basic_block(part) for part in ("head", "body", "after"))
     builder.branch(head)
 
     builder.position_at_end(head)
-    zero = ir.Constant(vector, None)
     e = builder.phi(INDEX)
+    e.add_incoming(INDEX(0), before)
     sums = [builder.phi(vector) for _ in outs]
-    e.add_incoming(INDEX(0), entry)
-    e.add_incoming(INDEX(0), resume)
-    for total, old in zip(sums, before, strict=True):
-        total.add_incoming(zero, entry)
-        total.add_incoming(old, resume)
+    for total, start in zip(sums, first_sums, strict=True):
+        total.add_incoming(start, before)
     builder.cbranch(builder.icmp_signed("<", e, count), body, after)
 
     builder.position_at_end(body)

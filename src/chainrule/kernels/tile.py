@@ -53,6 +53,28 @@ def declare_multiply_add(module: ir.Module, vector: ir.VectorType, item_bytes: i
     return declare(module, f"llvm.fmuladd.v{vector.count}f{8 * item_bytes}", vector, [vector] * 3)
 
 
+def vectors_at(builder: ir.IRBuilder, pointer: ir.Value, vector: ir.VectorType, count: int) -> list[ir.Value]:
+    """Where so many vectors lie, one behind the other."""
+    places = [builder.gep(pointer, [INDEX(number * vector.count)]) for number in range(count)]
+    return [builder.bitcast(place, vector.as_pointer()) for place in places]
+
+
+def start_of_sums(builder: ir.IRBuilder, go_on: ir.Value, places: list[ir.Value], align: int) -> list[ir.Value]:
+    """What sums begin with: 0, or what lies at their places where `go_on` is not 0. A new block begins here."""
+    before = builder.block
+    resume, begin = (builder.function.append_basic_block(part) for part in ("resume", "begin"))
+    builder.cbranch(builder.icmp_signed("!=", go_on, INDEX(0)), resume, begin)
+    builder.position_at_end(resume)
+    loaded = [builder.load(place, align=align) for place in places]
+    builder.branch(begin)
+    builder.position_at_end(begin)
+    starts = [builder.phi(old.type) for old in loaded]
+    for start, old in zip(starts, loaded, strict=True):
+        start.add_incoming(ir.Constant(old.type, None), before)
+        start.add_incoming(old, resume)
+    return starts
+
+
 class _TileBuilder:
     """Writes the body of one microkernel."""
 
@@ -66,24 +88,12 @@ class _TileBuilder:
     def build(self) -> None:
         a, row_step, sum_step, rows, b, b_step, length, go_on, out = self.function.args
         row_starts = self._row_starts(a, row_step, rows)
-        sums = self._loop(row_starts, sum_step, b, b_step, length, self._start(go_on, out))
-        self._store(out, sums)
+        places = vectors_at(self.builder, out, self.vector, self.shape.rows * self.shape.vectors)
+        first = start_of_sums(self.builder, go_on, places, self.item_bytes)
+        sums = self._loop(row_starts, sum_step, b, b_step, length, first)
+        for total, place in zip(sums, places, strict=True):
+            self.builder.store(total, place, align=self.item_bytes)
         self.builder.ret_void()
-
-    def _start(self, go_on: ir.Value, out: ir.Value) -> list[ir.Value]:
-        """What the sums begin with."""
-        builder, before = self.builder, self.builder.block
-        resume, begin = (self.function.append_basic_block(part) for part in ("resume", "begin"))
-        builder.cbranch(builder.icmp_signed("!=", go_on, INDEX(0)), resume, begin)
-        builder.position_at_end(resume)
-        loaded = [self._load_vector(out, number) for number in range(self.shape.rows * self.shape.vectors)]
-        builder.branch(begin)
-        builder.position_at_end(begin)
-        starts = [builder.phi(self.vector) for _ in loaded]
-        for start, old in zip(starts, loaded, strict=True):
-            start.add_incoming(ir.Constant(self.vector, None), before)
-            start.add_incoming(old, resume)
-        return starts
 
     def _row_starts(self, a: ir.Value, row_step: ir.Value, rows: ir.Value) -> list[ir.Value]:
         """Where each row of a begins; rows that do not exist repeat the last one, so that reads stay inside a."""
@@ -122,7 +132,9 @@ class _TileBuilder:
 
     def _add_products(self, numbers: list[ir.Value], column: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
         """The sums after one s: each number of a times each vector of b."""
-        columns = [self._load_vector(column, v) for v in range(self.shape.vectors)]
+        # Aligned to one number only: on current machines unaligned vector loads cost the same where data are aligned.
+        places = vectors_at(self.builder, column, self.vector, self.shape.vectors)
+        columns = [self.builder.load(place, align=self.item_bytes) for place in places]
         added = []
         for row, number in enumerate(numbers):
             broadcast = splat(self.builder, self.builder.load(number, align=self.item_bytes), self.vector)
@@ -130,15 +142,3 @@ class _TileBuilder:
                 total = sums[row * self.shape.vectors + v]
                 added.append(self.builder.call(self.multiply_add, [broadcast, vector, total]))
         return added
-
-    def _load_vector(self, pointer: ir.Value, number: int) -> ir.Value:
-        place = self.builder.gep(pointer, [INDEX(number * self.shape.lanes)])
-        # Aligned to one number only: on current machines unaligned vector loads cost the same where data are aligned.
-        return self.builder.load(
-            self.builder.bitcast(place, self.vector.as_pointer()), align=self.item_bytes, typ=self.vector
-        )
-
-    def _store(self, out: ir.Value, sums: list[ir.Value]) -> None:
-        for number, total in enumerate(sums):
-            place = self.builder.gep(out, [INDEX(number * self.shape.lanes)])
-            self.builder.store(total, self.builder.bitcast(place, self.vector.as_pointer()), align=self.item_bytes)

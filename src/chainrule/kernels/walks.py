@@ -113,19 +113,8 @@ class Walks:
 
     def sparse_words(self, name: str) -> list[str]:
         """What a sparse input's lists are called: see products.py."""
-        parts: tuple[str, ...] = (
-            "starts",
-            "places",
-            "rows",
-            "counts",
-            "columns",
-            "capacity",
-            "room",
-            "blocks",
-            "block",
-        )
-        parts = (*parts, "firsts") if self.sparse[name].listed else parts
-        parts = (*parts, "ends") if self.sparse[name].shared else parts
+        parts = ["starts", "places", "rows", "counts", "columns", "capacity", "room", "blocks", "block"]
+        parts += ["firsts"] * self.sparse[name].listed + ["ends"] * self.sparse[name].shared
         return [self.names("tensor", f"{name} {part}") for part in parts]
 
     @cached_property

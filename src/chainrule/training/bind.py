@@ -128,8 +128,10 @@ def _checked(system: System, sizes: Sizes, wanted: Sequence[Tensor], given: Mapp
     counts = _class_counts(sizes, wanted, given)
     for tensor in wanted:
         value = given[tensor.name]
-        if alone and tensor.role == "target" and len(tensor.indices) == 2 and _axes(value) in (0, 1):
-            value = [value]  # its one row or class, not as many class numbers
+        if alone and tensor.role == "target" and len(tensor.indices) == 2:
+            shape = _shape(value)
+            if shape is not None and len(shape) < 2:
+                value = [value]  # its one row or class, not as many class numbers
         if tensor.role == "input" and tensor.classes is not None:
             arrays[tensor.name] = _class_numbers(system, sizes, tensor, value, counts[tensor.classes])
         elif tensor.role == "input" and len(tensor.indices) > 1 and is_sparse(value):
@@ -207,13 +209,13 @@ def as_dense(arrays: Mapping[str, Any]) -> dict[str, Array]:
 def _one_sample_alone(system: System, sizes: Sizes, given: Mapping[str, object]) -> bool:
     """Whether the inputs are one sample without a sample axis: x of shape (I,) for x[i]."""
     inputs = [t for t in system.of_role("input") if t.name in given and len(t.indices) > 1]
-    return bool(inputs) and all(_is_alone(system, sizes, t, given[t.name]) for t in inputs)
+    known = {t.name: [sizes.known.get(i) for i in t.indices if i != system.samples] for t in inputs}
+    return bool(known) and all(_is_alone(sizes_of, _shape(given[name])) for name, sizes_of in known.items())
 
 
-def _is_alone(system: System, sizes: Sizes, tensor: Tensor, value: Any) -> bool:
-    """As _rows decides it: of 28×28 images, 2 axes are one image, but not (N, 784)."""
-    known = [sizes.known.get(i) for i in tensor.indices if i != system.samples]
-    return _axes(value) == len(known) and _may_be(known, np.shape(value))
+def _is_alone(known: Sequence[int | None], shape: Sequence[int] | None) -> bool:
+    """Whether a shape is that of one sample: of 28×28 images, 2 axes are one image, but not (N, 784)."""
+    return shape is not None and 0 < len(known) == len(shape) and _may_be(known, shape)
 
 
 def _may_be(known: Sequence[int | None], shape: Sequence[int]) -> bool:
@@ -221,12 +223,12 @@ def _may_be(known: Sequence[int | None], shape: Sequence[int]) -> bool:
     return all(k in (None, s) for k, s in zip(known, shape, strict=True))
 
 
-def _axes(value: Any) -> int:
-    """How many axes an array or a list has; -1 for what is no array, such as rows of different lengths."""
+def _shape(value: Any) -> tuple[int, ...] | None:
+    """The shape of an array or a list; None for what is no array, such as rows of different lengths."""
     try:
-        return int(np.ndim(value))
+        return tuple(np.shape(value))
     except ValueError:
-        return -1
+        return None
 
 
 def _by_name(
@@ -274,7 +276,7 @@ def _one(system: System, sizes: Sizes, tensor: Tensor, value: object) -> Array:
 def _rows(name: str, array: Array, own: Sequence[str], known: Sequence[int | None]) -> Array:
     """The array with one row a sample and one further axis per index."""
     rank = len(own)
-    if array.ndim == rank and rank > 0 and _may_be(known, array.shape):
+    if _is_alone(known, array.shape):
         array = array[None]  # one sample alone
     elif array.ndim == 0:
         array = array.reshape(1)
